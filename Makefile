@@ -1,0 +1,58 @@
+# What a person and CI run. `make` alone lists the targets.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+GO ?= go
+# Tools have a module of their own, so that theirs is not the product's graph.
+TOOL := $(GO) tool -modfile=tools/go.mod
+CLIENT := cmd/gatehouse/testdata/openid-client
+
+# The outside programs that at least one test of `make test` must have used. A
+# test suite reports a use as described in CONTRIBUTING.md.
+PROGRAMS := postgresql
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build bin/gatehouse
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/gatehouse ./cmd/gatehouse
+
+.PHONY: setup
+setup: ## install what the tests need: PostgreSQL, Chromium, Node.js, a C compiler
+	@tools/setup.sh
+
+.PHONY: check
+check: ## gofmt, vet, tidiness, staticcheck, golangci-lint
+	@echo "gofmt"
+	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then \
+		printf 'not formatted (gofmt -w FILE):\n%s\n' "$$unformatted"; exit 1; fi
+	@echo "go vet"
+	@$(GO) vet ./...
+	@echo "go mod tidy -diff"
+	@$(GO) mod tidy -diff
+	@echo "staticcheck"
+	@$(TOOL) staticcheck ./...
+	@echo "golangci-lint"
+	@$(TOOL) golangci-lint run ./...
+
+# npm writes this file last of all.
+$(CLIENT)/node_modules/.package-lock.json: $(CLIENT)/package.json $(CLIENT)/package-lock.json
+	@echo "npm ci ($(CLIENT))"
+	@cd $(CLIENT) && npm ci --no-progress --loglevel=error
+	@touch $@
+
+.PHONY: openid-client
+openid-client: $(CLIENT)/node_modules/.package-lock.json
+
+.PHONY: test
+test: setup ## all tests with the race detector (ARGS="-run X ./storage/..." narrows them)
+	@$(MAKE) --no-print-directory openid-client
+	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh -race -timeout 18m $(or $(ARGS),./...)
+
+.PHONY: test-long
+test-long: setup ## million-row tests, long random sequences, races across processes
+	@$(MAKE) --no-print-directory openid-client
+	@GATEHOUSE_LONG=1 tools/gotest.sh -run Long -timeout 40m $(or $(ARGS),./...)
