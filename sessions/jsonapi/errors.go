@@ -1,0 +1,188 @@
+package jsonapi
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"gatehouse.dev/gatehouse/sessions"
+)
+
+// retryAfter is what a caller is told to wait, in seconds, while storage is away.
+const retryAfter = "5"
+
+// maxParameter bounds, in bytes, the name of a query parameter in an error.
+const maxParameter = 128
+
+// problem is an error with the answer that it gets. Only cause stays inside.
+type problem struct {
+	status        int
+	code          string
+	title, detail string
+	parameter     string // source.parameter
+	header, value string // the header that goes with the status
+	cause         error  // for the log; nil where there is nothing to know
+}
+
+// Error implements error.
+func (p *problem) Error() string {
+	if p.cause != nil {
+		return p.code + ": " + p.cause.Error()
+	}
+	return p.code
+}
+
+// Unwrap returns the cause.
+func (p *problem) Unwrap() error { return p.cause }
+
+// failure is a top-level document with errors (JSON:API 1.1, Error Objects).
+type failure struct {
+	Meta   meta          `json:"meta"`
+	Errors []errorObject `json:"errors"`
+}
+
+type errorObject struct {
+	ID     string  `json:"id"` // the request's, as in the log
+	Status string  `json:"status"`
+	Code   string  `json:"code"`
+	Title  string  `json:"title"`
+	Detail string  `json:"detail"`
+	Source *source `json:"source,omitempty"`
+}
+
+type source struct {
+	Parameter string `json:"parameter"`
+}
+
+// refuse is the one place where errors leave and where their causes are logged.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, path string, err error) {
+	var p *problem
+	if !errors.As(err, &p) {
+		p = unclassified(r, err)
+	}
+	id := h.requestID(r.Context())
+	if p.cause != nil {
+		level := slog.LevelError
+		switch {
+		case p.status == http.StatusServiceUnavailable:
+			level = slog.LevelWarn
+		case p.status < http.StatusInternalServerError:
+			level = slog.LevelDebug
+		}
+		h.cfg.Logger.Log(r.Context(), level, "session API", "request_id", id,
+			"method", r.Method, "path", path, "status", p.status, "code", p.code, "error", p.cause)
+	}
+	if p.header != "" {
+		w.Header().Set(p.header, p.value)
+	}
+	object := errorObject{ID: id, Status: strconv.Itoa(p.status), Code: p.code, Title: p.title, Detail: p.detail}
+	if p.code == codeQueryParameter {
+		object.Source = &source{Parameter: p.parameter}
+	}
+	h.write(w, p.status, failure{Meta: h.meta(), Errors: []errorObject{object}})
+}
+
+// unclassified answers what no other function did: storage that is away, a
+// request whose time is up, and failures whose text is nobody's business.
+func unclassified(r *http.Request, err error) *problem {
+	if errors.Is(err, sessions.ErrUnavailable) || r.Context().Err() != nil {
+		return unavailable(err)
+	}
+	return &problem{status: http.StatusInternalServerError, code: "INTERNAL", title: "Internal error",
+		detail: "The request failed. The server's operator can find the cause under the id of this error.", cause: err}
+}
+
+func unavailable(cause error) *problem {
+	return &problem{status: http.StatusServiceUnavailable, code: "TEMPORARILY_UNAVAILABLE", title: "Temporarily unavailable",
+		detail: "The call took effect entirely or not at all. Try again later.", header: "Retry-After", value: retryAfter, cause: cause}
+}
+
+// callerProblem translates an error of Config.Caller.
+func callerProblem(realm string, err error) error {
+	switch {
+	// First: where storage is away, nothing is known about the token.
+	case errors.Is(err, sessions.ErrUnavailable):
+		return unavailable(err)
+	case errors.Is(err, sessions.ErrCallerMissing):
+		// Without an error code: RFC 6750 §3.1, last paragraph.
+		return &problem{status: http.StatusUnauthorized, code: "ACCESS_TOKEN_MISSING", title: "Access token missing",
+			detail: "The request carries no access token.",
+			header: "WWW-Authenticate", value: challenge(realm, "", "")}
+	case errors.Is(err, sessions.ErrCallerInvalid):
+		return accessTokenInvalid(realm, err)
+	case errors.Is(err, sessions.ErrCallerNoUser):
+		return noUserSession(err)
+	}
+	return err
+}
+
+func accessTokenInvalid(realm string, cause error) *problem {
+	return &problem{status: http.StatusUnauthorized, code: "ACCESS_TOKEN_INVALID", title: "Access token not valid",
+		detail: "The access token is malformed, expired or revoked, is not for this authorization server, or its session has ended.",
+		header: "WWW-Authenticate", value: challenge(realm, "invalid_token", ""), cause: cause}
+}
+
+func noUserSession(cause error) *problem {
+	return &problem{status: http.StatusForbidden, code: "NO_USER_SESSION", title: "No user session",
+		detail: "The access token does not belong to a session of a user.", cause: cause}
+}
+
+func insufficientScope(realm, scope string) *problem {
+	return &problem{status: http.StatusForbidden, code: "INSUFFICIENT_SCOPE", title: "Insufficient scope",
+		detail: "The access token lacks a scope that this call demands.",
+		header: "WWW-Authenticate", value: challenge(realm, "insufficient_scope", scope)}
+}
+
+// challenge is a Bearer challenge (RFC 6750 §3). Empty members are left out.
+func challenge(realm, code, scope string) string {
+	c := "Bearer realm=" + quote(realm)
+	if code != "" {
+		c += ", error=" + quote(code)
+	}
+	if scope != "" {
+		c += ", scope=" + quote(strings.Join(strings.Fields(scope), " "))
+	}
+	return c
+}
+
+// quote makes a quoted-string (RFC 9110 §5.6.4).
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// sessionNotFound is one answer for the unknown, the ended, the malformed and
+// what the caller may not see. It says nothing of the id that was asked for and
+// keeps no cause, so that its bytes are the same for all.
+func sessionNotFound() *problem {
+	return &problem{status: http.StatusNotFound, code: "SESSION_NOT_FOUND", title: "Session not found",
+		detail: "There is no such session, or it has ended."}
+}
+
+const codeQueryParameter = "UNSUPPORTED_QUERY_PARAMETER"
+
+// unsupportedQueryParameter names the parameter, as JSON:API 1.1, Query
+// Parameters, recommends.
+func unsupportedQueryParameter(name string) *problem {
+	if len(name) > maxParameter {
+		name = name[:maxParameter]
+	}
+	return &problem{status: http.StatusBadRequest, code: codeQueryParameter, title: "Unsupported query parameter",
+		detail: "This call does not take the query parameter named in source.", parameter: strings.ToValidUTF8(name, "\uFFFD")}
+}
+
+func notAcceptable() *problem {
+	return &problem{status: http.StatusNotAcceptable, code: "NOT_ACCEPTABLE", title: "Not acceptable",
+		detail: "The answer is " + mediaType + " without parameters, which the Accept header rules out."}
+}
+
+func unsupportedMediaType() *problem {
+	return &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE", title: "Unsupported media type",
+		detail: "Content is taken as " + mediaType + " without parameters, or as application/json."}
+}
+
+func methodNotAllowed(allow string) *problem {
+	return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", title: "Method not allowed",
+		detail: "The methods of this resource are named in the Allow header.", header: "Allow", value: allow}
+}

@@ -1,0 +1,19 @@
+package sessions
+
+import "time"
+
+// Lifetimes are how long things live at one authorization server, and at the
+// realm it belongs to. Stores judge liveness by them.
+type Lifetimes struct {
+	LoginIdle       time.Duration // realm: since last access
+	LoginAbsolute   time.Duration // realm: since the sign-in
+	SessionIdle     time.Duration // since last use, where the client has refresh tokens
+	SessionAbsolute time.Duration // since authentication
+	OfflineIdle     time.Duration // sessions with offline_access
+	OfflineAbsolute time.Duration
+	RefreshGrace    time.Duration // a repeated refresh within it gets the same answer
+}
+
+// IdleSlack is how much later than idle times say a session is judged idle
+// where only batched last-use times are known.
+const IdleSlack = 2 * time.Minute

@@ -1,0 +1,163 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Sentinel errors of this package.
+var (
+	// ErrNotFound: there is no such live thing, or the caller may not see it.
+	// Which of the two is withheld.
+	ErrNotFound = errors.New("no such session")
+	// ErrUserLocked: the account is locked or gone.
+	ErrUserLocked = errors.New("user is locked")
+	// ErrUnavailable: the database can't be reached; trying again later is right.
+	ErrUnavailable = errors.New("storage is unavailable")
+
+	// ErrCallerMissing: a request carries no credentials.
+	ErrCallerMissing = errors.New("no access token")
+	// ErrCallerInvalid: the access token is malformed, expired, revoked, of
+	// another authorization server or audience, or its session has ended.
+	ErrCallerInvalid = errors.New("access token is not valid")
+	// ErrCallerNoUser: the access token belongs to a client alone.
+	ErrCallerNoUser = errors.New("access token has no user")
+)
+
+// Origins of a session.
+const (
+	OriginBrowser = "browser"
+	OriginDevice  = "device"
+)
+
+// Session is one client in one login, or in none.
+type Session struct {
+	ID               string // the sid: 40 characters of [A-Za-z0-9]
+	ClientID         string
+	ClientName       string
+	UserID           string
+	Subject          string   // as issued to the client
+	LoginID          string   // empty: it has none
+	Origin           string   //
+	Scopes           []string // of the latest grant
+	AuthenticatedAt  time.Time
+	ConsentedAt      time.Time
+	CustomAttributes map[string]string
+	CreatedAt        time.Time
+	LastUsedAt       time.Time
+	ExpiresAt        time.Time // absolute end, as things stand
+	Offline          bool      // has outlived, or can outlive, its login
+	Detached         bool      // its login is over
+	Ended            *Ended    // nil while it lives
+}
+
+// Ended says how a thing came to its end.
+type Ended struct {
+	At     time.Time
+	By     Actor
+	Reason Reason
+}
+
+// Actor is who acted. The zero value is the server itself.
+type Actor struct {
+	Kind string // user, client, operator, or empty for the server
+	ID   string // user id, client_id, operating-system user
+}
+
+// Kinds of actors.
+const (
+	ActorUser     = "user"
+	ActorClient   = "client"
+	ActorOperator = "operator"
+)
+
+// String is the form kept in rows and logs: "client:photo-album", "server".
+func (a Actor) String() string {
+	if a.Kind == "" {
+		return "server"
+	}
+	return a.Kind + ":" + a.ID
+}
+
+// Reason is why a thing ended.
+type Reason string
+
+// Reasons, as they stand in rows, logs and answers.
+const (
+	ReasonLogout           Reason = "logout"            // the user or the client said so
+	ReasonEndedByClient    Reason = "ended_by_client"   // over the session API
+	ReasonEndedByOperator  Reason = "ended_by_operator" //
+	ReasonOtherUser        Reason = "other_user"        // another user signed in over it
+	ReasonRevoked          Reason = "revoked"           // RFC 7009, last refreshable grant
+	ReasonRefreshReuse     Reason = "refresh_reuse"     // RFC 9700 §4.14.2
+	ReasonCodeReplay       Reason = "code_replay"       // RFC 6749 §4.1.2
+	ReasonPasswordChanged  Reason = "password_changed"  //
+	ReasonUserLocked       Reason = "user_locked"       //
+	ReasonConsentWithdrawn Reason = "consent_withdrawn" //
+	ReasonClientDeleted    Reason = "client_deleted"    //
+	ReasonSuperseded       Reason = "superseded"        // the oldest of too many grants
+	ReasonExpired          Reason = "expired"           //
+)
+
+// Target names what ends; exactly one of the first five is set.
+type Target struct {
+	Grant   string // the grant, and its session where no refreshable grant is left
+	Session string
+	Login   string // with its sessions; those with offline_access are detached
+	User    string // everything of the user: logins, sessions, detached ones
+	Client  string // every session of the client
+
+	OfUser   string // only if it belongs to this user
+	OfClient string // only if it belongs to this client
+}
+
+// Ending is who ends something and why.
+type Ending struct {
+	By      Actor
+	Reason  Reason
+	At      time.Time
+	Effects []Effect // written in the same transaction
+}
+
+// Effect is a change that belongs into the transaction of an ending. A store
+// knows all of them.
+type Effect interface{ effect() }
+
+// LockUser locks the account.
+type LockUser struct{ UserID string }
+
+// SetPassword replaces the account's password.
+type SetPassword struct{ UserID, PHC string }
+
+// WithdrawConsent forgets what a user allowed a client of one authorization server.
+type WithdrawConsent struct{ AuthorizationServer, UserID, ClientID string }
+
+// DeleteClient marks a client of one authorization server as gone.
+type DeleteClient struct{ AuthorizationServer, ClientID string }
+
+func (LockUser) effect()        {}
+func (SetPassword) effect()     {}
+func (WithdrawConsent) effect() {}
+func (DeleteClient) effect()    {}
+
+// Store keeps the sessions of one authorization server. Every call sees only
+// what is live by marks and by time.
+type Store interface {
+	// Session returns a live session of the user, or ErrNotFound.
+	Session(ctx context.Context, id, userID string) (*Session, error)
+	// Sessions lists the live, activated sessions that filter names, newest first.
+	Sessions(ctx context.Context, filter Filter) ([]Session, error)
+	// End ends what target names (Grant, Session or Client) in one transaction
+	// with ending.Effects and tells how many sessions ended. ErrNotFound where
+	// nothing live matched. Ending by anybody but the session's own client also
+	// demands fresh proof before that login may authorize that client again.
+	End(ctx context.Context, target Target, ending Ending) (int, error)
+}
+
+// Filter chooses sessions of one authorization server; empty members choose all.
+type Filter struct {
+	UserID   string
+	ClientID string
+	Limit    int // 0: 1,000
+}
