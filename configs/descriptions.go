@@ -19,7 +19,7 @@ var descriptions = map[string]string{
 
 	"TLS.certificate_file": "PEM file with the certificate, followed by its intermediates.",
 	"TLS.key_file":         "PEM file with the private key of the certificate.",
-	"TLS.client_ca_file":   "PEM file with the authorities of client certificates; demands one of every caller (mutual TLS).",
+	"TLS.client_ca_file":   "PEM file with the authorities of client certificates; certificates are asked for and checked, not demanded.",
 
 	"Outgoing.allow_private": "Private and loopback address ranges (CIDR) that may be reached. Default: none.",
 
@@ -44,7 +44,7 @@ var descriptions = map[string]string{
 	"AuthorizationServer.realm":        "Realm whose users sign in here. Default: default.",
 	"AuthorizationServer.access_token": "Form and life of access tokens.",
 	"AuthorizationServer.session":      "Life of OAuth 2.0 sessions.",
-	"AuthorizationServer.offline":      "Life of sessions with offline_access once their login is over.",
+	"AuthorizationServer.offline":      "Life of sessions with offline_access, which may outlive their login.",
 	"AuthorizationServer.pkce":         "Who must use PKCE. all: every request; nonce: unless a confidential client sends a nonce; public: public clients. Default: nonce.",
 	"AuthorizationServer.resources":    "Resource servers that clients may ask tokens for (RFC 8707).",
 	"AuthorizationServer.registration": "Dynamic client registration. This release offers off only.",

@@ -65,9 +65,19 @@ func NewPasswords(concurrency int) (*Passwords, error) {
 	return &Passwords{slots: semaphore.NewWeighted(int64(concurrency)), dummy: dummy}, nil
 }
 
-// Hash returns the PHC string of a new password, ErrWeak, or ErrBusy.
-func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
+// Acceptable returns ErrWeak for what a person may not choose as a new password.
+func Acceptable(password string) error {
 	if utf8.RuneCountInString(password) < MinPassword || len(password) > MaxPassword {
+		return ErrWeak
+	}
+	return nil
+}
+
+// Hash returns the PHC string of a password, ErrWeak where it is empty or too
+// long, or ErrBusy. Whether a person may choose it is for Acceptable to say:
+// what an operator's file or an older rule allowed is hashed all the same.
+func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
+	if password == "" || len(password) > MaxPassword {
 		return "", ErrWeak
 	}
 	if err := p.slots.Acquire(ctx, 1); err != nil {

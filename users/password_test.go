@@ -140,12 +140,20 @@ func TestWeakHashIsReplacedAtSignIn(t *testing.T) {
 	}
 }
 
-func TestHashRefusesWeakPasswords(t *testing.T) {
+func TestWeakPasswordsAreNotAcceptable(t *testing.T) {
 	p := newPasswords(t, 1)
-	for _, password := range []string{"", "short", "1234567", strings.Repeat("x", users.MaxPassword+1)} {
-		if _, err := p.Hash(t.Context(), password); !errors.Is(err, users.ErrWeak) {
+	for _, password := range []string{"", "short", "1234567", "пароль", strings.Repeat("x", users.MaxPassword+1)} {
+		if err := users.Acceptable(password); !errors.Is(err, users.ErrWeak) {
 			t.Errorf("%d characters: %v", len(password), err)
 		}
+	}
+	for _, password := range []string{"", strings.Repeat("x", users.MaxPassword+1)} {
+		if _, err := p.Hash(t.Context(), password); !errors.Is(err, users.ErrWeak) {
+			t.Errorf("%d characters were hashed: %v", len(password), err)
+		}
+	}
+	if err := users.Acceptable("пароль12"); err != nil {
+		t.Error(err)
 	}
 	// Eight characters, however many bytes they take.
 	if phc, err := p.Hash(t.Context(), "пароль12"); err != nil || !strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$") {
