@@ -1,0 +1,62 @@
+package oauth
+
+import (
+	"net/http"
+)
+
+// CORS wraps an endpoint that browser applications call with an access token
+// or as a public client: origins of the clients' redirect URIs may read the
+// answer, without credentials of the browser (Fetch §3.2).
+func (s *Server) CORS(next http.Handler) http.Handler { return s.cors(next) }
+
+func (s *Server) cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		origin := r.Header.Get("Origin")
+		w.Header().Add("Vary", "Origin")
+		if origin == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		allowed, err := s.registry.allowsOrigin(r.Context(), origin)
+		if err != nil {
+			s.writeError(w, r, err)
+			return
+		}
+		if allowed {
+			h := w.Header()
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, Allow")
+		}
+		if preflight(r) {
+			answerPreflight(w, allowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// anyOrigin wraps what is public anyway: metadata and keys.
+func anyOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		if preflight(r) {
+			answerPreflight(w, true)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func preflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+func answerPreflight(w http.ResponseWriter, allowed bool) {
+	if allowed {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept")
+		h.Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
