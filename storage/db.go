@@ -1,0 +1,246 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"gatehouse.dev/gatehouse/sessions"
+)
+
+const (
+	// defaultConnections is Config.MaxConnections where it is 0.
+	defaultConnections = 16
+	// patience bounds a call whose context has no deadline, waiting for a
+	// connection included.
+	patience = 15 * time.Second
+	// attempts is how often a transaction is tried that PostgreSQL breaks off.
+	attempts = 8
+)
+
+// Config is what Open needs.
+type Config struct {
+	URL            string // required; "sqlite:PATH" or "postgres://…"
+	MaxConnections int    // default: 16
+	Now            func() time.Time
+	Logger         *slog.Logger // default: slog.Default(). Never gets values of rows.
+}
+
+// DB is one database. It is safe for concurrent use.
+type DB struct {
+	now    func() time.Time
+	logger *slog.Logger
+	dialect
+	closed atomic.Bool
+}
+
+// dialect is what SQLite and PostgreSQL do differently.
+type dialect struct {
+	reads, writes *gorm.DB // the same pool for PostgreSQL
+	pools         []*sql.DB
+	postgres      bool
+	path          string // of a SQLite database
+	begin         *sql.TxOptions
+	clock         string // statement that tells the database's time in milliseconds
+}
+
+// Open opens a database and reaches it once. It does not migrate. Now defaults
+// to time.Now. Returns sessions.ErrUnavailable where it can't be reached.
+func Open(ctx context.Context, config Config) (*DB, error) {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	if config.MaxConnections == 0 {
+		config.MaxConnections = defaultConnections
+	}
+	if config.MaxConnections < 0 {
+		return nil, fmt.Errorf("opening database: %d connections", config.MaxConnections)
+	}
+	db := &DB{now: config.Now, logger: config.Logger}
+	var err error
+	path, isSQLite := strings.CutPrefix(config.URL, "sqlite:")
+	switch {
+	case isSQLite:
+		db.dialect, err = openSQLite(ctx, path, config.MaxConnections)
+	case strings.HasPrefix(config.URL, "postgres://"), strings.HasPrefix(config.URL, "postgresql://"):
+		db.dialect, err = openPostgres(config.URL, config.MaxConnections)
+	default:
+		err = errors.New("its URL begins neither with sqlite: nor with postgres://")
+	}
+	if err == nil {
+		err = db.Ping(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening database: %w", db.translate(err)), db.dialect.close())
+	}
+	return db, nil
+}
+
+// Close closes all connections. Calls that are under way fail.
+func (db *DB) Close() error {
+	db.closed.Store(true)
+	return db.dialect.close()
+}
+
+func (d *dialect) close() error {
+	var errs []error
+	for _, pool := range d.pools {
+		errs = append(errs, pool.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Ping tells whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	_, err := db.Clock(ctx)
+	return err
+}
+
+// Clock returns the database's time, exact to the millisecond.
+func (db *DB) Clock(ctx context.Context) (time.Time, error) {
+	var ms int64
+	err := db.read(ctx, func(c conn) error {
+		_, err := c.row([]any{&ms}, db.clock)
+		return err
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("asking the database for its time: %w", err)
+	}
+	return utc(ms), nil
+}
+
+// gormConfig is gorm as this package uses it: connections, placeholders and
+// transactions; no logging, since it would log values.
+func gormConfig() *gorm.Config {
+	return &gorm.Config{
+		SkipDefaultTransaction:   true,
+		DisableAutomaticPing:     true,
+		DisableNestedTransaction: true,
+		Logger:                   logger.Discard,
+	}
+}
+
+// conn runs statements on one connection, within a transaction or not.
+type conn struct {
+	db       *gorm.DB
+	postgres bool
+}
+
+// row reads the first row of a result into dest; false where there is none.
+func (c conn) row(dest []any, statement string, args ...any) (bool, error) {
+	found := false
+	err := c.rows(func(scan func(...any) error) error {
+		if found {
+			return nil
+		}
+		found = true
+		return scan(dest...)
+	}, statement, args...)
+	return found && err == nil, err
+}
+
+// rows calls each for every row of a result.
+func (c conn) rows(each func(scan func(...any) error) error, statement string, args ...any) error {
+	rows, err := c.db.Raw(statement, args...).Rows()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := each(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// exec runs a statement and tells how many rows it changed.
+func (c conn) exec(statement string, args ...any) (int64, error) {
+	result := c.db.Exec(statement, args...)
+	return result.RowsAffected, result.Error
+}
+
+// locking is a locking clause on PostgreSQL, and nothing on SQLite, whose
+// transactions exclude each other from their beginning.
+func (c conn) locking(clause string) string {
+	if c.postgres {
+		return " " + clause
+	}
+	return ""
+}
+
+// read runs statements that change nothing, outside a transaction.
+func (db *DB) read(ctx context.Context, f func(conn) error) error {
+	return db.do(ctx, db.reads, f)
+}
+
+// write runs one statement that commits by itself.
+func (db *DB) write(ctx context.Context, f func(conn) error) error {
+	return db.retry(ctx, func(ctx context.Context) error { return db.do(ctx, db.writes, f) })
+}
+
+func (db *DB) do(ctx context.Context, pool *gorm.DB, f func(conn) error) error {
+	if db.postgres {
+		ctx, cancel := limit(ctx)
+		defer cancel()
+		return db.translate(f(conn{pool.WithContext(ctx), true}))
+	}
+	return db.doSQLite(ctx, pool, f)
+}
+
+// transact runs f in a transaction and commits unless f returns an error. f
+// may run several times.
+func (db *DB) transact(ctx context.Context, f func(conn) error) error {
+	return db.retry(ctx, func(ctx context.Context) error {
+		if !db.postgres {
+			return db.transactSQLite(ctx, f)
+		}
+		return db.translate(db.writes.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			return f(conn{tx, true})
+		}, db.begin))
+	})
+}
+
+// retry repeats what PostgreSQL broke off for a deadlock or a serialization
+// failure. What it broke off has changed nothing.
+func (db *DB) retry(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := limit(ctx)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		err := f(ctx)
+		if err == nil || !brokenOff(err) {
+			return err
+		}
+		if attempt == attempts {
+			return fmt.Errorf("%w: %w", sessions.ErrUnavailable, err)
+		}
+		// Both parties of a deadlock may be here; they must not meet again.
+		pause := time.NewTimer(rand.N(time.Duration(attempt) * 4 * time.Millisecond))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return fmt.Errorf("%w: %w", sessions.ErrUnavailable, err)
+		}
+	}
+}
+
+// limit gives a context without a deadline one: nothing waits for ever.
+func limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, patience)
+}
