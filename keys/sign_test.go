@@ -65,8 +65,11 @@ func verifyByHand(t testing.TB, jwks []byte, token string) error {
 			return rsa.VerifyPSS(&rsa.PublicKey{N: number(key.N), E: int(number(key.E).Int64())}, crypto.SHA256, digest[:], signature, &rsa.PSSOptions{SaltLength: 32})
 		case "ES256":
 			public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, unb64(t, key.X)...), unb64(t, key.Y)...))
-			if err != nil || len(signature) != 64 {
-				return fmt.Errorf("key %v, signature of %d bytes", err, len(signature))
+			if err != nil {
+				return err
+			}
+			if len(signature) != 64 {
+				return fmt.Errorf("signature of %d bytes", len(signature))
 			}
 			if !ecdsa.Verify(public, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 				return errors.New("ES256 does not verify")

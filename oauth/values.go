@@ -109,8 +109,9 @@ func parseRefresh(token string) (v refreshValue, ok bool) {
 	if err != nil || generation < 1 || strconv.FormatInt(generation, 10) != parts[1] {
 		return v, false
 	}
+	// The decoder passes over line breaks, by which a token would have many spellings.
 	mac, err := base64.RawURLEncoding.Strict().DecodeString(parts[3])
-	if err != nil {
+	if err != nil || len(parts[3]) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
 		return v, false
 	}
 	return refreshValue{parts[0], generation, parts[2], mac}, true
@@ -141,7 +142,7 @@ func isVerifier(v string) bool {
 // isChallenge checks the form of an S256 code_challenge: 32 bytes in base64url.
 func isChallenge(v string) bool {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(v)
-	return err == nil && len(raw) == sha256.Size
+	return err == nil && len(raw) == sha256.Size && len(v) == base64.RawURLEncoding.EncodedLen(sha256.Size) // no line breaks
 }
 
 // isPrintable reports whether s is 1 to most characters of printable ASCII
