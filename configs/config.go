@@ -52,8 +52,9 @@ type SMTP struct {
 
 // Realm is a directory of users with its logins.
 type Realm struct {
-	Login Login  `yaml:"login"`
-	Users []User `yaml:"users"` // created at start if absent
+	Login    Login    `yaml:"login"`
+	Throttle Throttle `yaml:"throttle"`
+	Users    []User   `yaml:"users"` // created at start if absent
 }
 
 // Login is the life of a login session.
@@ -61,6 +62,14 @@ type Login struct {
 	IdleLifetime time.Duration `yaml:"idle_lifetime"`
 	Lifetime     time.Duration `yaml:"lifetime"`
 	Remember     bool          `yaml:"remember"` // whether people may stay signed in when they close the browser
+}
+
+// Throttle is how many attempts to sign in may fail before each further one
+// costs a wait.
+type Throttle struct {
+	Account int64         `yaml:"account"` // for one account
+	Address int64         `yaml:"address"` // for one IPv4 address or IPv6 network of 64 bits
+	Window  time.Duration `yaml:"window"`  // in which they are counted; the longest wait
 }
 
 // User is an account that is created if the realm has none of its name.
@@ -176,6 +185,7 @@ const day = 24 * time.Hour
 
 func (r *Realm) setDefaults() {
 	r.Login = Login{IdleLifetime: day, Lifetime: 30 * day, Remember: true}
+	r.Throttle = Throttle{Account: 10, Address: 100, Window: 15 * time.Minute}
 }
 
 func (s *AuthorizationServer) setDefaults() {

@@ -28,12 +28,17 @@ var descriptions = map[string]string{
 	"SMTP.username": "User name at the mail server, if it demands one.",
 	"SMTP.password": "Password at the mail server; best ${NAME} or file:PATH.",
 
-	"Realm.login": "Life of login sessions.",
-	"Realm.users": "Users that are created at start where the realm has none of the name; existing ones are left alone.",
+	"Realm.login":    "Life of login sessions.",
+	"Realm.throttle": "How many attempts to sign in may fail before each further one costs a wait.",
+	"Realm.users":    "Users that are created at start where the realm has none of the name; existing ones are left alone.",
 
 	"Login.idle_lifetime": "A login ends when it was not used for so long. Default: 24h.",
 	"Login.lifetime":      "A login ends after so long in any case. Default: 720h.",
 	"Login.remember":      "Whether people may stay signed in when they close the browser. Default: true.",
+
+	"Throttle.account": "For one account, known or not; twice as many from a browser that has signed in to it before. 1 to 1000. Default: 10.",
+	"Throttle.address": "For one IPv4 address or IPv6 /64 network. 1 to 1000000. Default: 100.",
+	"Throttle.window":  "The time in which they are counted, and the longest wait. 1s to 24h. Default: 15m.",
 
 	"User.username": "Name to sign in with; unique in the realm without regard to letter case.",
 	"User.password": "First password; best ${NAME} or file:PATH.",

@@ -238,6 +238,13 @@ func TestSmallFaults(t *testing.T) {
 		{"realm with a dot", minimal + "realms: {default: {}, a.b: {}}", "3:23: realms.?"},
 		{"server with a slash", "key_encryption_key: ${GATEHOUSE_KEY}\nauthorization_servers: {a/b: {}}", "2:25: authorization_servers.?"},
 		{"long server id", "key_encryption_key: ${GATEHOUSE_KEY}\nauthorization_servers: {" + strings.Repeat("x", 65) + ": {}}", "2:25: authorization_servers.?"},
+		{"no attempts to sign in", minimal + "realms: {default: {throttle: {account: 0}}}", "3:40: realms.default.throttle.account"},
+		{"too many attempts for an account", minimal + "realms: {default: {throttle: {account: 1001}}}", "3:40: realms.default.throttle.account"},
+		{"negative number of attempts", minimal + "realms: {default: {throttle: {address: -1}}}", "3:40: realms.default.throttle.address"},
+		{"too many attempts for an address", minimal + "realms: {default: {throttle: {address: 1000001}}}", "3:40: realms.default.throttle.address"},
+		{"no window", minimal + "realms: {default: {throttle: {window: 0}}}", "3:39: realms.default.throttle.window"},
+		{"a window of days", minimal + "realms: {default: {throttle: {window: 25h}}}", "3:39: realms.default.throttle.window"},
+		{"throttle switched off", minimal + "realms: {default: {throttle: false}}", "3:30: realms.default.throttle"},
 		{"tokens for ever", server("    access_token: {lifetime: 0}"), "4:30: authorization_servers.a.access_token.lifetime"},
 		{"tokens for less than a second", server("    access_token: {lifetime: 999ms}"), "4:30: authorization_servers.a.access_token.lifetime"},
 		{"sessions for too long", server("    session: {lifetime: 3651d}"), "4:25: authorization_servers.a.session.lifetime"},
@@ -248,6 +255,8 @@ func TestSmallFaults(t *testing.T) {
 		{"introspection by a public client", server("    resources: [{identifier: 'https://api.example', introspection_clients: [c]}]\n    clients: [{client_id: c, token_endpoint_auth_method: none, redirect_uris: ['https://c.example/cb']}]"), "4:77: authorization_servers.a.resources[0].introspection_clients[0]"},
 		{"resource without identifier", server("    resources: [{scopes: [a]}]"), "4:17: authorization_servers.a.resources[0].identifier"},
 		{"attribute without a name", server("    session_api: {custom_attributes: [{pattern: x}]}"), "4:39: authorization_servers.a.session_api.custom_attributes[0].name"},
+		{"attribute pattern with an open quotation", server("    session_api: {custom_attributes: [{name: x, pattern: '\\Qx'}]}"), "4:58: authorization_servers.a.session_api.custom_attributes[0].pattern"},
+		{"attribute pattern that closes a group", server("    session_api: {custom_attributes: [{name: x, pattern: 'x)|(y'}]}"), "4:58: authorization_servers.a.session_api.custom_attributes[0].pattern"},
 		{"long attribute name", server("    session_api: {custom_attributes: [{name: " + strings.Repeat("x", 51) + "}]}"), "4:46: authorization_servers.a.session_api.custom_attributes[0].name"},
 		{"client without id", server("    clients: [{grant_types: [client_credentials], client_secret: s}]"), "4:15: authorization_servers.a.clients[0].client_id"},
 		{"confidential client without secret", server("    clients: [{client_id: c, grant_types: [client_credentials]}]"), "4:15: authorization_servers.a.clients[0].client_secret"},
@@ -305,7 +314,8 @@ authorization_servers:
       - {client_id: d, client_secret: SECRET, token_endpoint_auth_method: none, scope: '"SECRET', default_max_age: SECRET}
 `, "SECRET", secret)
 	_, err := Parse("x.yaml", []byte(text), env, testFiles(nil))
-	if err == nil || len(err.(Faults)) < 20 {
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) < 20 {
 		t.Fatalf("faults are %v", err)
 	}
 	broken := []string{
@@ -357,8 +367,8 @@ func TestReferencesAreNotFollowedTwice(t *testing.T) {
 
 func TestManyFaultsAreCounted(t *testing.T) {
 	_, err := parse(minimal + "trusted_proxies: [" + strings.Repeat("x,", 1000) + "]")
-	faults := err.(Faults)
-	if len(faults) != maxFaults+1 || faults[maxFaults].Message != "800 more faults are not listed" {
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) != maxFaults+1 || faults[maxFaults].Message != "800 more faults are not listed" {
 		t.Errorf("%d faults, the last is %s", len(faults), faults[len(faults)-1].Error())
 	}
 }

@@ -256,6 +256,13 @@ func between(d, low, high time.Duration) string {
 	return ""
 }
 
+func countFault(n, high int64) string {
+	if n < 1 || n > high {
+		return fmt.Sprintf("must be from 1 to %d", high)
+	}
+	return ""
+}
+
 // brief writes whole days, hours, minutes and seconds without zeros behind.
 func brief(d time.Duration) string {
 	if d > 0 && d%day == 0 {
@@ -270,6 +277,10 @@ func brief(d time.Duration) string {
 
 func (v validation) realm(path string, r *Realm) {
 	v.lifetimes(member(path, "login"), &r.Login.IdleLifetime, r.Login.Lifetime)
+	at := member(path, "throttle")
+	v.check(member(at, "account"), countFault(r.Throttle.Account, 1000))
+	v.check(member(at, "address"), countFault(r.Throttle.Address, 1_000_000))
+	v.check(member(at, "window"), between(r.Throttle.Window, time.Second, day))
 	seen := map[string]bool{}
 	for i, user := range r.Users {
 		at := element(member(path, "users"), i)

@@ -17,3 +17,23 @@ type Lifetimes struct {
 // IdleSlack is how much later than idle times say a session is judged idle
 // where only batched last-use times are known.
 const IdleSlack = 2 * time.Minute
+
+// Swept counts what one pass of a sweeper did.
+type Swept struct {
+	Logins   int  // made endings of
+	Sessions int  // made endings of, with their login or by themselves
+	Grants   int  // removed
+	History  int  // ended logins and sessions removed
+	Marks    int  // revoked tokens and used assertions removed, since they have expired
+	More     bool // there may be more to do at once
+}
+
+// Add sums up.
+func (s *Swept) Add(o Swept) {
+	s.Logins += o.Logins
+	s.Sessions += o.Sessions
+	s.Grants += o.Grants
+	s.History += o.History
+	s.Marks += o.Marks
+	s.More = s.More || o.More
+}

@@ -34,6 +34,7 @@ type SignIn struct {
 	Persistent bool
 	Address    string
 	UserAgent  string
+	Password   string // the hash that was checked: the account must still have it. Empty: not judged
 	CookieHash []byte // of the new cookie: it is rotated at every sign-in
 	ExpiresAt  time.Time
 	Current    string // id of the login of the browser's present cookie; empty: none
@@ -58,7 +59,9 @@ type RealmStore interface {
 	// user, that login goes on with its sids: new cookie, AuthTime, AuthNonce,
 	// absolute lifetime. Where it is another user's, that login ends (as by
 	// ending) in the same transaction and a new one begins. The user's row is
-	// locked and must be live: ErrUserLocked otherwise, and nothing is written.
+	// locked and must be live: ErrUserLocked otherwise; and it must still have
+	// in.Password, so that no sign-in by an old password survives its change:
+	// ErrProofStale otherwise. Nothing is written then.
 	SignIn(ctx context.Context, in SignIn, ending Ending) (*Login, error)
 	// Logins lists the user's live logins, newest first.
 	Logins(ctx context.Context, userID string) ([]Login, error)

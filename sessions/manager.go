@@ -24,9 +24,10 @@ const (
 // Manager holds the rules of one authorization server's sessions, or of a
 // realm's logins where Store is nil.
 type Manager struct {
-	Store      Store      // one authorization server's; nil for a realm's pages
-	Realm      RealmStore // required
-	Visibility string     // default: VisibilityUser
+	Store      Store       // one authorization server's; nil for a realm's pages
+	Realm      RealmStore  // required
+	Visibility string      // default: VisibilityUser
+	Attributes *Attributes // custom attributes that sessions show. Default: none
 	Now        func() time.Time
 }
 
@@ -57,23 +58,34 @@ func (m *Manager) One(ctx context.Context, c Caller, id string) (*Session, error
 	if m.Visibility == VisibilityClient && s.ClientID != c.ClientID {
 		return nil, fmt.Errorf("reading a session: %w", ErrNotFound)
 	}
+	m.Attributes.shown(s)
 	return s, nil
 }
 
-// All lists what the caller may see, newest first.
-func (m *Manager) All(ctx context.Context, c Caller) ([]Session, error) {
+// Change sets and removes custom attributes of the caller's own session: a
+// string sets a value, nil removes it. It returns the session as it is then.
+// AttributeFaults: something in change is refused, and nothing was changed.
+// ErrNotFound: the session has ended.
+func (m *Manager) Change(ctx context.Context, c Caller, change map[string]any) (*Session, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	f := Filter{UserID: c.UserID}
-	if m.Visibility == VisibilityClient {
-		f.ClientID = c.ClientID
+	if err := m.Attributes.Check(change); err != nil {
+		return nil, fmt.Errorf("changing a session: %w", err)
 	}
-	list, err := m.Store.Sessions(ctx, f)
+	values := make(map[string]*string, len(change))
+	for name, value := range change {
+		values[name] = nil
+		if text, ok := value.(string); ok {
+			values[name] = &text
+		}
+	}
+	s, err := m.Store.ChangeAttributes(ctx, c.SessionID, c.UserID, values)
 	if err != nil {
-		return nil, fmt.Errorf("listing sessions: %w", err)
+		return nil, fmt.Errorf("changing a session: %w", err)
 	}
-	return list, nil
+	m.Attributes.shown(s)
+	return s, nil
 }
 
 // EndOne ends a session that the caller may see. For one that he may not see,
@@ -94,6 +106,27 @@ func (m *Manager) EndOne(ctx context.Context, c Caller, id string) error {
 	return err
 }
 
+// EndAll ends every session that the caller may see, in one transaction, and
+// tells how many there were; none is no error. keepCurrent excepts the
+// caller's own.
+func (m *Manager) EndAll(ctx context.Context, c Caller, keepCurrent bool) (int, error) {
+	if err := c.check(); err != nil {
+		return 0, err
+	}
+	t := Target{All: true, OfUser: c.UserID}
+	if m.Visibility == VisibilityClient {
+		t.OfClient = c.ClientID
+	}
+	if keepCurrent {
+		t.Except = c.SessionID
+	}
+	n, err := m.End(ctx, t, Ending{By: Actor{Kind: ActorClient, ID: c.ClientID}, Reason: ReasonEndedByClient})
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	return n, err
+}
+
 // End is the only way in which grants, sessions and logins end before their
 // time. It is in force at every endpoint of every node when it returns, and
 // tells how many sessions it ended. ErrNotFound: nothing live matched.
@@ -103,7 +136,7 @@ func (m *Manager) End(ctx context.Context, target Target, ending Ending) (int, e
 	}
 	var n int
 	var err error
-	if target.Grant != "" || target.Session != "" || target.Client != "" {
+	if target.Grant != "" || target.Session != "" || target.Client != "" || target.All {
 		n, err = m.Store.End(ctx, target, ending)
 	} else {
 		n, err = m.Realm.End(ctx, target, ending)

@@ -78,7 +78,7 @@ func TestCallerWithoutUserClientOrSessionSeesNothing(t *testing.T) {
 		if _, err := m.One(t.Context(), c, "s1"); err == nil {
 			t.Errorf("%+v sees a session", c)
 		}
-		if _, err := m.All(t.Context(), c); err == nil {
+		if _, err := m.List(t.Context(), c, sessions.Query{}); err == nil {
 			t.Errorf("%+v sees all sessions", c)
 		}
 		if err := m.EndOne(t.Context(), c, "s1"); err == nil {
@@ -109,8 +109,8 @@ func TestVisibilityNarrowsToTheCallingClient(t *testing.T) {
 			if _, err := m.One(t.Context(), c.caller, "s1"); (err == nil) != c.sees || (err != nil && !errors.Is(err, sessions.ErrNotFound)) {
 				t.Errorf("One: %v", err)
 			}
-			if _, err := m.All(t.Context(), c.caller); err != nil || r.filter != (sessions.Filter{UserID: "u1", ClientID: c.client}) {
-				t.Errorf("All asked for %+v, %v", r.filter, err)
+			if _, err := m.List(t.Context(), c.caller, sessions.Query{}); err != nil || r.filter != (sessions.Filter{UserID: "u1", ClientID: c.client, Limit: sessions.MaxPage + 1}) {
+				t.Errorf("List asked for %+v, %v", r.filter, err)
 			}
 			if err := m.EndOne(t.Context(), c.caller, "s1"); err != nil {
 				t.Error(err)

@@ -13,6 +13,8 @@ var (
 	ErrNotFound = errors.New("no such session")
 	// ErrUserLocked: the account is locked or gone.
 	ErrUserLocked = errors.New("user is locked")
+	// ErrProofStale: what was proven is no longer the account's proof.
+	ErrProofStale = errors.New("password was changed meanwhile")
 	// ErrUnavailable: the database can't be reached; trying again later is right.
 	ErrUnavailable = errors.New("storage is unavailable")
 
@@ -100,16 +102,18 @@ const (
 	ReasonExpired          Reason = "expired"           //
 )
 
-// Target names what ends; exactly one of the first five is set.
+// Target names what ends; exactly one of the first six is set.
 type Target struct {
 	Grant   string // the grant, and its session where no refreshable grant is left
 	Session string
 	Login   string // with its sessions; those with offline_access are detached
 	User    string // everything of the user: logins, sessions, detached ones
 	Client  string // every session of the client
+	All     bool   // every session of OfUser, who must be named, at one authorization server
 
 	OfUser   string // only if it belongs to this user
 	OfClient string // only if it belongs to this client
+	Except   string // with All: not this session
 }
 
 // Ending is who ends something and why.
@@ -146,9 +150,15 @@ func (DeleteClient) effect()    {}
 type Store interface {
 	// Session returns a live session of the user, or ErrNotFound.
 	Session(ctx context.Context, id, userID string) (*Session, error)
-	// Sessions lists the live, activated sessions that filter names, newest first.
+	// Sessions lists the live, activated sessions that filter names, newest
+	// first, and by id where they began in the same millisecond.
 	Sessions(ctx context.Context, filter Filter) ([]Session, error)
-	// End ends what target names (Grant, Session or Client) in one transaction
+	// ChangeAttributes merges change into the custom attributes of a live,
+	// activated session of the user and returns the session with them: a value
+	// is set, nil removes. It is one step beside other changes, and nothing is
+	// written once the session has ended: ErrNotFound.
+	ChangeAttributes(ctx context.Context, id, userID string, change map[string]*string) (*Session, error)
+	// End ends what target names (Grant, Session, Client or All) in one transaction
 	// with ending.Effects and tells how many sessions ended. ErrNotFound where
 	// nothing live matched. Ending by anybody but the session's own client also
 	// demands fresh proof before that login may authorize that client again.
@@ -159,5 +169,14 @@ type Store interface {
 type Filter struct {
 	UserID   string
 	ClientID string
-	Limit    int // 0: 1,000
+	After    Position // only those behind it, the first ones
+	Before   Position // only those ahead of it, the last ones; not with After
+	Limit    int      // 0: 1,000
+}
+
+// Position is a place in the order of Store.Sessions, whether or not a session
+// is there. An empty ID is none.
+type Position struct {
+	CreatedAt time.Time
+	ID        string
 }

@@ -227,7 +227,7 @@ func (db *DB) retry(ctx context.Context, f func(context.Context) error) error {
 			return fmt.Errorf("%w: %w", sessions.ErrUnavailable, err)
 		}
 		// Both parties of a deadlock may be here; they must not meet again.
-		pause := time.NewTimer(rand.N(time.Duration(attempt) * 4 * time.Millisecond))
+		pause := time.NewTimer(rand.N(time.Duration(attempt) * 4 * time.Millisecond)) //nolint:gosec // spreads, hides nothing
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

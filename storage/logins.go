@@ -124,7 +124,8 @@ func (r *Realm) Logins(ctx context.Context, userID string) ([]sessions.Login, er
 
 // SignIn records a sign-in. A live in.Current of the same user goes on under
 // its id with the new cookie; one of another user ends as by ending.
-// sessions.ErrUserLocked where the user is locked or gone: nothing is written.
+// sessions.ErrUserLocked where the user is locked or gone, sessions.ErrProofStale
+// where he no longer has the password that was checked: nothing is written.
 func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.Ending) (*sessions.Login, error) {
 	if !storable(in.UserID, in.Current) {
 		return nil, fmt.Errorf("recording sign-in: %w", sessions.ErrUserLocked)
@@ -140,6 +141,11 @@ func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.
 			return err
 		} else if !up {
 			return sessions.ErrUserLocked
+		}
+		if same, err := hasPassword(c, r.name, in.UserID, in.Password); err != nil {
+			return err
+		} else if !same {
+			return sessions.ErrProofStale
 		}
 		current, err := r.current(c, in.Current, stamp(now))
 		if err != nil {
@@ -220,6 +226,17 @@ func userUp(c conn, realm, id string) (bool, error) {
 	var locked sql.NullInt64
 	found, err := c.row([]any{&locked}, `SELECT locked_at FROM users WHERE realm = ? AND id = ?`+c.locking("FOR SHARE"), realm, id)
 	return found && !locked.Valid, err
+}
+
+// hasPassword tells whether a locked user still has the password hash that a
+// sign-in was judged by; any will do for an empty one.
+func hasPassword(c conn, realm, id, phc string) (bool, error) {
+	if phc == "" {
+		return true, nil
+	}
+	var has string
+	found, err := c.row([]any{&has}, `SELECT password FROM users WHERE realm = ? AND id = ?`, realm, id)
+	return found && has == phc, err
 }
 
 // Touch writes last-use times, each only forward.

@@ -19,6 +19,7 @@ import (
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/storage/storagetest"
+	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/users"
 )
 
@@ -114,6 +115,8 @@ func (s *scene) what(ctx context.Context) []struct {
 	now := time.Now()
 	withdraw := sessions.Ending{Effects: []sessions.Effect{
 		sessions.WithdrawConsent{AuthorizationServer: "myAS", UserID: "alex", ClientID: "album"}, sessions.SetPassword{UserID: "alex"}}}
+	attempt := []throttle.Counter{{Kind: throttle.KindAccount, Bucket: 1, Allowed: 1}, {Kind: throttle.KindAddress, Bucket: 1, Allowed: 9}}
+	rule := throttle.Rule{Window: time.Hour, FirstWait: time.Minute}
 	return []struct {
 		name  string
 		count int
@@ -153,6 +156,18 @@ func (s *scene) what(ctx context.Context) []struct {
 		{"Touch", 2, func() error {
 			return s.realm.Touch(ctx, []sessions.Touch{{LoginID: s.login.ID, AuthorizationServer: "myAS", SessionID: "session", At: now}})
 		}},
+		{"CountAttempt", 1, func() error {
+			_, _, err := s.realm.CountAttempt(ctx, attempt, rule, now)
+			return err
+		}},
+		{"CountAttempt, blocked", 2, func() error {
+			_, _, err := s.realm.CountAttempt(ctx, attempt, rule, now)
+			return err
+		}},
+		{"GiveBackAttempt", 1, func() error {
+			return s.realm.GiveBackAttempt(ctx, []throttle.Counted{{Counter: attempt[0], BeganAt: now}, {Counter: attempt[1], BeganAt: now}}, rule)
+		}},
+		{"SweepThrottle", 1, func() error { _, err := s.realm.SweepThrottle(ctx, now, 10); return err }},
 		{"SignIn", 0, func() error {
 			_, err := s.realm.SignIn(ctx, sessions.SignIn{UserID: "alex", AuthTime: now, Current: s.login.ID, CookieHash: []byte("new")}, sessions.Ending{})
 			return err
@@ -162,11 +177,11 @@ func (s *scene) what(ctx context.Context) []struct {
 			return err
 		}},
 		{"End of a session", 0, func() error {
-			s.as.End(ctx, sessions.Target{Session: "session", OfUser: "alex"}, sessions.Ending{})
+			_, _ = s.as.End(ctx, sessions.Target{Session: "session", OfUser: "alex"}, sessions.Ending{})
 			return nil
 		}},
 		{"End of all of a user's sessions", 0, func() error {
-			s.as.End(ctx, sessions.Target{All: true, OfUser: "alex", Except: "other"}, sessions.Ending{})
+			_, _ = s.as.End(ctx, sessions.Target{All: true, OfUser: "alex", Except: "other"}, sessions.Ending{})
 			return nil
 		}},
 		{"End of a user's sessions at a client", 0, func() error {
@@ -174,7 +189,7 @@ func (s *scene) what(ctx context.Context) []struct {
 			return err
 		}},
 		{"End of a login", 0, func() error {
-			s.realm.End(ctx, sessions.Target{Login: s.login.ID}, sessions.Ending{})
+			_, _ = s.realm.End(ctx, sessions.Target{Login: s.login.ID}, sessions.Ending{})
 			return nil
 		}},
 		{"End of a user", 0, func() error {

@@ -13,56 +13,50 @@ import (
 
 var _ throttle.Store = (*Realm)(nil)
 
-// throttleValues are the counters of a statement, as the table v.
-const throttleValue = `(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`
-
 // countAttempt inserts fresh counters or counts in those that are there, in the
 // order of kind, so that attempts made at once lock rows in one order. None of
-// the counters changes while one of them is blocked. The select decides that
-// before anything is locked; the last line decides it again for each row, as it
-// is once it is locked. excluded is the counter as if it began now, and so
-// began_at in it is the present.
-//
-// The shift can't overflow: FirstWait is at most a day, 2^27 ms.
-const countAttempt = `WITH v (kind, bucket, allowed, now) AS (VALUES %s)
+// the counters changes while one of them is blocked: the select decides that
+// before anything is locked, and the last WHERE decides it again for each row,
+// as it is once it is locked. excluded is the counter as if it began now, and
+// so began_at in it is the present. It takes the values of v, FirstWait and
+// Window in milliseconds.
+const countAttempt = `WITH v (kind, bucket, allowed, now) AS (VALUES %[1]s)
 	INSERT INTO throttle_counters AS t (realm, kind, bucket, attempts, allowed, began_at, blocked_until, expires_at)
 	SELECT ?, v.kind, v.bucket, 1, v.allowed, v.now,
-		CASE WHEN v.allowed <= 1 THEN v.now + ? END,
-		v.now + CASE WHEN v.allowed <= 1 THEN ? ELSE ? END
-	FROM v WHERE NOT EXISTS (SELECT 1 FROM v AS o JOIN throttle_counters b ON b.realm = ? AND b.kind = o.kind AND b.bucket = o.bucket
-		WHERE b.blocked_until > o.now)
+		CASE WHEN v.allowed <= 1 THEN v.now + %[2]d END,
+		CASE WHEN v.allowed <= 1 THEN v.now + %[2]d + %[3]d ELSE v.now + %[3]d END
+	FROM v WHERE NOT EXISTS (SELECT 1 FROM v AS o JOIN throttle_counters b ON b.kind = o.kind AND b.bucket = o.bucket
+		WHERE b.realm = ? AND b.blocked_until > o.now)
 	ORDER BY v.kind
 	ON CONFLICT (realm, kind, bucket) DO UPDATE SET
 		attempts = CASE WHEN ` + throttleOver + ` THEN 1 ELSE t.attempts + 1 END,
 		allowed = excluded.allowed,
 		began_at = CASE WHEN ` + throttleOver + ` THEN excluded.began_at ELSE t.began_at END,
 		blocked_until = CASE WHEN ` + throttleOver + ` THEN excluded.blocked_until
-			WHEN t.attempts + 1 < excluded.allowed THEN NULL
-			ELSE excluded.began_at + ` + throttleWait + ` END,
+			WHEN ` + throttleFree + ` THEN NULL ELSE excluded.began_at + ` + throttleWait + ` END,
 		expires_at = CASE WHEN ` + throttleOver + ` THEN excluded.expires_at
-			WHEN t.attempts + 1 < excluded.allowed THEN t.expires_at
-			ELSE excluded.began_at + ` + throttleWait + ` + ? END
+			WHEN ` + throttleFree + ` THEN t.expires_at ELSE excluded.began_at + ` + throttleWait + ` + %[3]d END
 	WHERE t.blocked_until IS NULL OR t.blocked_until <= excluded.began_at
 	RETURNING kind, bucket, allowed, attempts, began_at, blocked_until`
 
+// What countAttempt asks of a counter t that is there.
 const (
 	throttleOver = `t.expires_at <= excluded.began_at`
-	// throttleWait takes FirstWait, Window, Window and FirstWait.
-	throttleWait = `(CASE WHEN t.attempts + 1 - excluded.allowed >= 24 OR (CAST(? AS BIGINT) << CAST(t.attempts + 1 - excluded.allowed AS INTEGER)) >= ?
-		THEN ? ELSE (CAST(? AS BIGINT) << CAST(t.attempts + 1 - excluded.allowed AS INTEGER)) END)`
+	throttleFree = `t.attempts + 1 < excluded.allowed`
+	// A wait is at most a day, less than 2^27 ms, so the shift can't overflow.
+	throttleWait = `CASE WHEN t.attempts + 1 - excluded.allowed >= 24 THEN %[3]d
+		WHEN CAST(%[2]d AS BIGINT) << CAST(t.attempts + 1 - excluded.allowed AS INTEGER) >= %[3]d THEN %[3]d
+		ELSE CAST(%[2]d AS BIGINT) << CAST(t.attempts + 1 - excluded.allowed AS INTEGER) END`
 )
 
 // CountAttempt counts an attempt in all of the counters or in none, and then
 // returns until when one of them is blocked.
 func (r *Realm) CountAttempt(ctx context.Context, counters []throttle.Counter, rule throttle.Rule, now time.Time) ([]throttle.Counted, time.Time, error) {
-	first, window := rule.FirstWait.Milliseconds(), rule.Window.Milliseconds()
 	var values []any
 	for _, c := range counters {
 		values = append(values, string(c.Kind), c.Bucket, c.Allowed, stamp(now))
 	}
-	args := append(slices.Clone(values), r.name, first, first+window, window, r.name,
-		first, window, window, first,
-		first, window, window, first, window)
+	statement := fmt.Sprintf(countAttempt, throttleRows(len(counters)), rule.FirstWait.Milliseconds(), rule.Window.Milliseconds())
 	var counted []throttle.Counted
 	err := r.db.write(ctx, func(c conn) error {
 		counted = nil
@@ -78,7 +72,7 @@ func (r *Realm) CountAttempt(ctx context.Context, counters []throttle.Counter, r
 			one.BeganAt, one.BlockedUntil = utc(began), maybe(blocked)
 			counted = append(counted, one)
 			return nil
-		}, fmt.Sprintf(countAttempt, throttleRows(throttleValue, len(counters))), args...)
+		}, statement, append(slices.Clone(values), r.name, r.name)...)
 	})
 	if err == nil && len(counted) == len(counters) {
 		return counted, time.Time{}, nil
@@ -90,7 +84,7 @@ func (r *Realm) CountAttempt(ctx context.Context, counters []throttle.Counter, r
 	var until sql.NullInt64
 	if err == nil {
 		err = r.db.read(ctx, func(c conn) error {
-			_, err := c.row([]any{&until}, `WITH v (kind, bucket, allowed, now) AS (VALUES `+throttleRows(throttleValue, len(counters))+`)
+			_, err := c.row([]any{&until}, `WITH v (kind, bucket, allowed, now) AS (VALUES `+throttleRows(len(counters))+`)
 				SELECT MAX(b.blocked_until) FROM v JOIN throttle_counters b ON b.realm = ? AND b.kind = v.kind AND b.bucket = v.bucket`,
 				append(values, r.name)...)
 			return err
@@ -115,12 +109,12 @@ func (r *Realm) GiveBackAttempt(ctx context.Context, counted []throttle.Counted,
 		args = append(args, string(c.Kind), c.Bucket, stamp(c.BeganAt), nullable(c.BlockedUntil))
 	}
 	err := r.db.write(ctx, func(c conn) error {
-		_, err := c.exec(`WITH v (kind, bucket, began_at, blocked_until) AS (VALUES `+throttleRows(throttleValue, len(counted))+`)
+		_, err := c.exec(`WITH v (kind, bucket, began_at, blocked_until) AS (VALUES `+throttleRows(len(counted))+`)
 			UPDATE throttle_counters SET attempts = throttle_counters.attempts - 1,
 				blocked_until = CASE WHEN throttle_counters.attempts - 1 >= throttle_counters.allowed
 					AND (v.blocked_until IS NULL OR throttle_counters.blocked_until <> v.blocked_until) THEN throttle_counters.blocked_until END,
 				expires_at = CASE WHEN throttle_counters.attempts - 1 >= throttle_counters.allowed
-					THEN throttle_counters.expires_at ELSE throttle_counters.began_at + ? END
+					THEN throttle_counters.expires_at ELSE throttle_counters.began_at + CAST(? AS BIGINT) END
 			FROM v WHERE throttle_counters.realm = ? AND throttle_counters.kind = v.kind AND throttle_counters.bucket = v.bucket
 			AND throttle_counters.began_at = v.began_at AND throttle_counters.attempts > 0`,
 			append(args, rule.Window.Milliseconds(), r.name)...)
@@ -149,6 +143,8 @@ func (r *Realm) SweepThrottle(ctx context.Context, now time.Time, limit int) (in
 	return int(n), nil
 }
 
-func throttleRows(row string, n int) string {
+// throttleRows are n rows of v, the counters that a statement is about.
+func throttleRows(n int) string {
+	const row = `(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`
 	return strings.TrimSuffix(strings.Repeat(row+", ", n), ", ")
 }

@@ -91,46 +91,69 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 	return phc, nil
 }
 
+// Gate admits a password check. It is called when the check's turn has come,
+// before anything is hashed, and what it returns when the verdict is known
+// (nil, or an error of Authenticate), before the next one has its turn: so no
+// more attempts are undecided at any time than run at once. An error of the
+// gate is Authenticate's.
+type Gate func(ctx context.Context) (settle func(verdict error), err error)
+
 // Authenticate judges a user name and password in one realm: the user,
-// ErrCredentials, ErrLocked (only to who knows the password) or ErrBusy.
-func (p *Passwords) Authenticate(ctx context.Context, store Store, username, password string) (*User, error) {
+// ErrCredentials, ErrLocked (only to who knows the password), ErrBusy, or the
+// gate's error. The gate may be nil. User.Password is the hash that was checked.
+func (p *Passwords) Authenticate(ctx context.Context, store Store, username, password string, gate Gate) (*User, error) {
 	if len(password) > MaxPassword {
 		return nil, ErrCredentials
 	}
-	var user *User
-	key, err := Key(strings.TrimSpace(username))
-	if err == nil {
-		user, err = store.UserByName(ctx, key)
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCredentials) {
-		return nil, err
-	}
-	phc := p.dummy
-	if user != nil && user.Password != "" {
-		phc = user.Password
-	}
-	if err := p.slots.Acquire(ctx, 1); err != nil {
-		return nil, ErrBusy
-	}
-	match, used, err := argon2id.CheckHash(password, phc)
-	p.slots.Release(1)
+	user, used, err := p.check(ctx, store, username, password, gate)
 	if err != nil {
-		return nil, fmt.Errorf("checking a password: %w", err)
-	}
-	if user == nil || user.Password == "" || !match {
-		return nil, ErrCredentials
-	}
-	if !user.LockedAt.IsZero() {
-		return nil, ErrLocked
+		return nil, err
 	}
 	if weaker(used) {
 		if phc, err := p.Hash(ctx, password); err == nil {
 			if err := store.UpgradePassword(ctx, user.ID, user.Password, phc); err != nil {
 				return nil, err
 			}
+			user.Password = phc
 		}
 	}
 	return user, nil
+}
+
+// check does what needs a slot: it asks the gate, reads the user and hashes.
+func (p *Passwords) check(ctx context.Context, store Store, username, password string, gate Gate) (user *User, used *argon2id.Params, err error) {
+	if err := p.slots.Acquire(ctx, 1); err != nil {
+		return nil, nil, ErrBusy
+	}
+	defer p.slots.Release(1)
+	if gate != nil {
+		settle, refusal := gate(ctx)
+		if refusal != nil {
+			return nil, nil, refusal
+		}
+		defer func() { settle(err) }() // the named result
+	}
+	key, err := Key(strings.TrimSpace(username))
+	if err == nil {
+		user, err = store.UserByName(ctx, key)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCredentials) {
+		return nil, nil, err
+	}
+	phc := p.dummy
+	if user != nil && user.Password != "" {
+		phc = user.Password
+	}
+	match, used, err := argon2id.CheckHash(password, phc)
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("checking a password: %w", err)
+	case user == nil || user.Password == "" || !match:
+		return nil, nil, ErrCredentials
+	case !user.LockedAt.IsZero():
+		return nil, nil, ErrLocked
+	}
+	return user, used, nil
 }
 
 func weaker(used *argon2id.Params) bool {

@@ -81,13 +81,13 @@ func TestAuthenticateRefuses(t *testing.T) {
 		{"locked, wrong password: nothing is told", "locked", "wrong", users.ErrCredentials},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			user, err := p.Authenticate(t.Context(), store, c.username, c.password)
+			user, err := p.Authenticate(t.Context(), store, c.username, c.password, nil)
 			if !errors.Is(err, c.want) || (err == nil) != (user != nil) || (err == nil && user.ID != "1") {
 				t.Fatalf("user %v, error %v, want %v", user, err, c.want)
 			}
 		})
 	}
-	if _, err := p.Authenticate(t.Context(), store, "broken", "correct horse"); err == nil || errors.Is(err, users.ErrCredentials) {
+	if _, err := p.Authenticate(t.Context(), store, "broken", "correct horse", nil); err == nil || errors.Is(err, users.ErrCredentials) {
 		t.Fatalf("a broken store was answered with %v", err)
 	}
 }
@@ -104,7 +104,7 @@ func TestUnknownUserCostsWhatAWrongPasswordCosts(t *testing.T) {
 	cost := func(username string) uint64 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, _ = p.Authenticate(t.Context(), store, username, "wrong password")
+		_, _ = p.Authenticate(t.Context(), store, username, "wrong password", nil)
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
@@ -126,16 +126,16 @@ func TestWeakHashIsReplacedAtSignIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := people{"alex": {ID: "1", Password: weak}}
-	if _, err := p.Authenticate(t.Context(), store, "alex", "wrong"); !errors.Is(err, users.ErrCredentials) || store["alex"].Password != weak {
+	if _, err := p.Authenticate(t.Context(), store, "alex", "wrong", nil); !errors.Is(err, users.ErrCredentials) || store["alex"].Password != weak {
 		t.Fatalf("a wrong password changed the hash, or gave %v", err)
 	}
-	if _, err := p.Authenticate(t.Context(), store, "alex", "correct horse"); err != nil {
+	if _, err := p.Authenticate(t.Context(), store, "alex", "correct horse", nil); err != nil {
 		t.Fatal(err)
 	}
 	if store["alex"].Password == weak {
 		t.Fatal("the weak hash is still there")
 	}
-	if _, err := p.Authenticate(t.Context(), store, "alex", "correct horse"); err != nil {
+	if _, err := p.Authenticate(t.Context(), store, "alex", "correct horse", nil); err != nil {
 		t.Fatalf("after the upgrade: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,9 +18,9 @@ const mediaType = "application/vnd.api+json"
 // here, in resource and in attributes is that of the wire; new attributes go to
 // the end.
 type document struct {
-	Meta  meta   `json:"meta"`
-	Data  any    `json:"data"` // resource or []resource
-	Links *links `json:"links,omitempty"`
+	Meta  meta `json:"meta"`
+	Data  any  `json:"data"`  // resource or []resource
+	Links any  `json:"links"` // links or *pageLinks
 }
 
 type meta struct {
@@ -39,20 +40,25 @@ type resource struct {
 	Links      links      `json:"links"`
 }
 
+// attributes are those that were asked for; the others are nil.
 type attributes struct {
-	CustomAttributes        map[string]string `json:"customAttributes"` // never null
-	ClientID                string            `json:"clientId"`
-	ConsentTimestamp        timestamp         `json:"consentTimestamp"`
-	AuthenticationTimestamp timestamp         `json:"authenticationTimestamp"`
+	CustomAttributes        *map[string]string `json:"customAttributes,omitempty"` // never null
+	ClientID                *string            `json:"clientId,omitempty"`
+	ConsentTimestamp        *timestamp         `json:"consentTimestamp,omitempty"`
+	AuthenticationTimestamp *timestamp         `json:"authenticationTimestamp,omitempty"`
 
-	ClientName        string    `json:"clientName"`
-	Scopes            []string  `json:"scopes"` // never null
-	CreatedTimestamp  timestamp `json:"createdTimestamp"`
-	LastUsedTimestamp timestamp `json:"lastUsedTimestamp"`
-	ExpiresTimestamp  timestamp `json:"expiresTimestamp"`
-	Offline           bool      `json:"offline"`
-	Current           bool      `json:"current"` // the caller's own
+	ClientName        *string    `json:"clientName,omitempty"`
+	Scopes            *[]string  `json:"scopes,omitempty"` // never null
+	CreatedTimestamp  *timestamp `json:"createdTimestamp,omitempty"`
+	LastUsedTimestamp *timestamp `json:"lastUsedTimestamp,omitempty"`
+	ExpiresTimestamp  *timestamp `json:"expiresTimestamp,omitempty"`
+	Offline           *bool      `json:"offline,omitempty"`
+	Current           *bool      `json:"current,omitempty"` // the caller's own
 }
+
+// attributeNames are the names of all attributes.
+var attributeNames = []string{"customAttributes", "clientId", "consentTimestamp", "authenticationTimestamp",
+	"clientName", "scopes", "createdTimestamp", "lastUsedTimestamp", "expiresTimestamp", "offline", "current"}
 
 // timestamp is a time on the wire: RFC 3339, UTC, exactly three decimals, "Z".
 // One that never was (no consent was asked for) is null.
@@ -66,34 +72,46 @@ func (t timestamp) MarshalJSON() ([]byte, error) {
 	return []byte(time.Time(t).UTC().Format(`"2006-01-02T15:04:05.000Z"`)), nil
 }
 
-// resource describes s to the caller c. The user's address, browser and subject
-// stay out: they are none of another relying party's business.
-func (h *Handler) resource(s *sessions.Session, c sessions.Caller) resource {
-	r := resource{
-		Type: "oauth2-session",
+// resourceType is the type of every resource object.
+const resourceType = "oauth2-session"
+
+// resource describes s to the caller c, with the attributes that fields names;
+// nil: all. The user's address, browser and subject stay out: they are none of
+// another relying party's business.
+func (h *Handler) resource(s *sessions.Session, c sessions.Caller, fields []string) resource {
+	custom, scopes := s.CustomAttributes, s.Scopes
+	if custom == nil {
+		custom = map[string]string{}
+	}
+	if scopes == nil {
+		scopes = []string{}
+	}
+	return resource{
+		Type: resourceType,
 		ID:   s.ID,
 		Attributes: attributes{
-			CustomAttributes:        s.CustomAttributes,
-			ClientID:                s.ClientID,
-			ConsentTimestamp:        timestamp(s.ConsentedAt),
-			AuthenticationTimestamp: timestamp(s.AuthenticatedAt),
-			ClientName:              s.ClientName,
-			Scopes:                  s.Scopes,
-			CreatedTimestamp:        timestamp(s.CreatedAt),
-			LastUsedTimestamp:       timestamp(s.LastUsedAt),
-			ExpiresTimestamp:        timestamp(s.ExpiresAt),
-			Offline:                 s.Offline,
-			Current:                 s.ID == c.SessionID,
+			CustomAttributes:        pick(fields, "customAttributes", custom),
+			ClientID:                pick(fields, "clientId", s.ClientID),
+			ConsentTimestamp:        pick(fields, "consentTimestamp", timestamp(s.ConsentedAt)),
+			AuthenticationTimestamp: pick(fields, "authenticationTimestamp", timestamp(s.AuthenticatedAt)),
+			ClientName:              pick(fields, "clientName", s.ClientName),
+			Scopes:                  pick(fields, "scopes", scopes),
+			CreatedTimestamp:        pick(fields, "createdTimestamp", timestamp(s.CreatedAt)),
+			LastUsedTimestamp:       pick(fields, "lastUsedTimestamp", timestamp(s.LastUsedAt)),
+			ExpiresTimestamp:        pick(fields, "expiresTimestamp", timestamp(s.ExpiresAt)),
+			Offline:                 pick(fields, "offline", s.Offline),
+			Current:                 pick(fields, "current", s.ID == c.SessionID),
 		},
 		Links: links{Self: h.base + "/sessions/" + s.ID + "/"},
 	}
-	if r.Attributes.CustomAttributes == nil {
-		r.Attributes.CustomAttributes = map[string]string{}
+}
+
+// pick is a value that was asked for, or nil.
+func pick[T any](fields []string, name string, value T) *T {
+	if fields != nil && !slices.Contains(fields, name) {
+		return nil
 	}
-	if r.Attributes.Scopes == nil {
-		r.Attributes.Scopes = []string{}
-	}
-	return r
+	return &value
 }
 
 func (h *Handler) meta() meta {
@@ -114,5 +132,5 @@ func (h *Handler) write(w http.ResponseWriter, status int, doc any) {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(status)
-	w.Write(content) // an error here is the caller's connection
+	_, _ = w.Write(content) // an error here is the caller's connection
 }

@@ -20,17 +20,18 @@ const (
 		`"createdTimestamp":"2020-09-07T13:43:54.200Z","lastUsedTimestamp":"2020-09-07T14:07:00.000Z",` +
 		`"expiresTimestamp":"2020-09-07T23:59:59.999Z","offline":false,"current":true},` +
 		`"links":{"self":"https://id.example/authorization-servers/myAS/sessions/kQBhsGhsBfrhUx8t8jBKLfobSZyK4bDA6wTddCRc/"}}`
+	firstAndOnly = `"links":{"self":"` + testBase + `/sessions/","first":"` + testBase + `/sessions/","prev":null,"next":null}}`
 	documentHead = `{"meta":{"type":"jsonapi.metadata.document","timestamp":"2020-09-07T14:07:54.086Z"},"data":`
 )
 
 func TestDocumentsToTheLetter(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	delete(f.store.sessions, laptopID)
 	album := f.store.sessions[albumID]
 	album.ClientName, album.Offline = `Fotos & <Früchte>`, true
 	album.Scopes, album.ConsentedAt = nil, time.Time{}
 	album.AuthenticatedAt = at("13:43:22.890").In(time.FixedZone("", 2*3600))
-	album.CustomAttributes = map[string]string{"b": "2", "a": "1"}
+	album.CustomAttributes = map[string]string{"b": "2", "a": "1", "no longer declared": "3"}
 	albumResource := `{"type":"oauth2-session","id":"` + albumID + `","attributes":{` +
 		`"customAttributes":{"a":"1","b":"2"},"clientId":"photo-album","consentTimestamp":null,` +
 		`"authenticationTimestamp":"2020-09-07T13:43:22.890Z","clientName":"Fotos & <Früchte>","scopes":[],` +
@@ -40,7 +41,7 @@ func TestDocumentsToTheLetter(t *testing.T) {
 
 	for path, want := range map[string]string{
 		"/session":              documentHead + phoneResource + `,"links":{"self":"` + testBase + `/session/"}}`,
-		"/sessions":             documentHead + `[` + phoneResource + `,` + albumResource + `],"links":{"self":"` + testBase + `/sessions/"}}`,
+		"/sessions":             documentHead + `[` + phoneResource + `,` + albumResource + `],` + firstAndOnly,
 		"/sessions/" + phoneID:  documentHead + phoneResource + `,"links":{"self":"` + testBase + `/sessions/` + phoneID + `/"}}`,
 		"/sessions/" + albumID:  documentHead + albumResource + `,"links":{"self":"` + testBase + `/sessions/` + albumID + `/"}}`,
 		"/sessions/" + endedID:  notFoundDocument,
@@ -64,16 +65,16 @@ func TestContractExampleIsContained(t *testing.T) {
 		`"data":{"type":"oauth2-session","id":"kQBhsGhsBfrhUx8t8jBKLfobSZyK4bDA6wTddCRc","attributes":{` +
 		`"customAttributes":{},"clientId":"oidc-client","consentTimestamp":"2020-09-07T13:43:54.139Z",` +
 		`"authenticationTimestamp":"2020-09-07T13:43:22.890Z"}}}`
-	got := newFixture().do("GET", "/session/").Body.String()
+	got := newFixture(t).do("GET", "/session/").Body.String()
 	if !strings.HasPrefix(got, strings.TrimSuffix(example, "}}}")) {
 		t.Errorf("got\n%s", got)
 	}
 }
 
 func TestNoSessionsIsAnEmptyArray(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	clear(f.store.sessions)
-	want := documentHead + `[],"links":{"self":"` + testBase + `/sessions/"}}`
+	want := documentHead + `[],` + firstAndOnly
 	if got := f.do("GET", "/sessions/").Body.String(); got != want {
 		t.Errorf("got %s", got)
 	}
@@ -81,7 +82,7 @@ func TestNoSessionsIsAnEmptyArray(t *testing.T) {
 
 // What identifies the user or his devices is not for relying parties.
 func TestDocumentsKeepSubjectAndLogin(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	for _, path := range []string{"/session/", "/sessions/", "/sessions/" + albumID + "/"} {
 		if body := f.do("GET", path).Body.String(); strings.Contains(body, "secret") || strings.Contains(body, `"alex"`) {
 			t.Errorf("%s: %s", path, body)
@@ -92,7 +93,7 @@ func TestDocumentsKeepSubjectAndLogin(t *testing.T) {
 // Alex signs out his phone's other sessions, one from the phone, then the phone.
 func TestEndingSessions(t *testing.T) {
 	for _, slash := range []string{"", "/"} {
-		f := newFixture()
+		f := newFixture(t)
 		if got := ids(t, f.do("GET", "/sessions"+slash)); !slices.Equal(got, []string{phoneID, laptopID, albumID}) {
 			t.Fatalf("at first: %v", got)
 		}
@@ -129,7 +130,7 @@ func TestEndingSessions(t *testing.T) {
 
 func TestLogoutOfOwnSession(t *testing.T) {
 	for _, path := range both("/session") {
-		f := newFixture()
+		f := newFixture(t)
 		if w := f.do("DELETE", path); w.Code != http.StatusNoContent {
 			t.Fatalf("%s: %d", path, w.Code)
 		}
@@ -140,7 +141,7 @@ func TestLogoutOfOwnSession(t *testing.T) {
 }
 
 func TestClientVisibility(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	f.config.Manager.Visibility = sessions.VisibilityClient
 	if got := ids(t, f.do("GET", "/sessions/")); !slices.Equal(got, []string{phoneID, laptopID}) {
 		t.Errorf("list: %v", got)
@@ -159,7 +160,7 @@ func TestClientVisibility(t *testing.T) {
 }
 
 func TestHeadAnswersLikeGet(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	server := httptest.NewServer(f.router())
 	defer server.Close()
 	for _, path := range []string{"/session", "/sessions/", "/sessions/" + albumID, "/sessions/" + unknownID + "/", "/sessions/?x"} {
@@ -190,7 +191,7 @@ func TestHeadAnswersLikeGet(t *testing.T) {
 }
 
 func TestOptionsNeedsNoToken(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	f.denied = sessions.ErrCallerMissing
 	for path, allow := range allowed {
 		for _, path := range both(path) {
@@ -207,7 +208,7 @@ func TestOptionsNeedsNoToken(t *testing.T) {
 func TestVaryIsAdded(t *testing.T) {
 	w := httptest.NewRecorder()
 	w.Header().Set("Vary", "Origin")
-	newFixture().router().ServeHTTP(w, httptest.NewRequest("GET", testBase+"/session/", nil))
+	newFixture(t).router().ServeHTTP(w, httptest.NewRequest("GET", testBase+"/session/", nil))
 	if got := w.Header().Values("Vary"); !slices.Equal(got, []string{"Origin", "Accept"}) {
 		t.Errorf("Vary: %v", got)
 	}

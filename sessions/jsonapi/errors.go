@@ -2,6 +2,7 @@ package jsonapi
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -13,15 +14,12 @@ import (
 // retryAfter is what a caller is told to wait, in seconds, while storage is away.
 const retryAfter = "5"
 
-// maxParameter bounds, in bytes, the name of a query parameter in an error.
-const maxParameter = 128
-
 // problem is an error with the answer that it gets. Only cause stays inside.
 type problem struct {
 	status        int
 	code          string
 	title, detail string
-	parameter     string // source.parameter
+	source        *source
 	header, value string // the header that goes with the status
 	cause         error  // for the log; nil where there is nothing to know
 }
@@ -52,36 +50,50 @@ type errorObject struct {
 	Source *source `json:"source,omitempty"`
 }
 
+// source has one of its members.
 type source struct {
-	Parameter string `json:"parameter"`
+	Parameter *string `json:"parameter,omitempty"` // name of a query parameter
+	Pointer   *string `json:"pointer,omitempty"`   // into the request's document (RFC 6901)
 }
+
+// problems are several errors in one answer, of one status and without headers
+// and causes. It is never empty.
+type problems []*problem
+
+// Error implements error.
+func (p problems) Error() string { return fmt.Sprintf("%s and %d more", p[0].code, len(p)-1) }
 
 // refuse is the one place where errors leave and where their causes are logged.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, path string, err error) {
-	var p *problem
-	if !errors.As(err, &p) {
-		p = unclassified(r, err)
+	var list problems
+	if !errors.As(err, &list) {
+		var p *problem
+		if !errors.As(err, &p) {
+			p = unclassified(r, err)
+		}
+		list = problems{p}
 	}
-	id := h.requestID(r.Context())
-	if p.cause != nil {
+	id, first := h.requestID(r.Context()), list[0]
+	if first.cause != nil {
 		level := slog.LevelError
 		switch {
-		case p.status == http.StatusServiceUnavailable:
+		case first.status == http.StatusServiceUnavailable:
 			level = slog.LevelWarn
-		case p.status < http.StatusInternalServerError:
+		case first.status < http.StatusInternalServerError:
 			level = slog.LevelDebug
 		}
 		h.cfg.Logger.Log(r.Context(), level, "session API", "request_id", id,
-			"method", r.Method, "path", path, "status", p.status, "code", p.code, "error", p.cause)
+			"method", r.Method, "path", path, "status", first.status, "code", first.code, "error", first.cause)
 	}
-	if p.header != "" {
-		w.Header().Set(p.header, p.value)
+	if first.header != "" {
+		w.Header().Set(first.header, first.value)
 	}
-	object := errorObject{ID: id, Status: strconv.Itoa(p.status), Code: p.code, Title: p.title, Detail: p.detail}
-	if p.code == codeQueryParameter {
-		object.Source = &source{Parameter: p.parameter}
+	doc := failure{Meta: h.meta()}
+	for _, p := range list[:min(len(list), maxProblems)] {
+		doc.Errors = append(doc.Errors, errorObject{ID: id, Status: strconv.Itoa(p.status), Code: p.code,
+			Title: p.title, Detail: p.detail, Source: p.source})
 	}
-	h.write(w, p.status, failure{Meta: h.meta(), Errors: []errorObject{object}})
+	h.write(w, first.status, doc)
 }
 
 // unclassified answers what no other function did: storage that is away, a
@@ -160,16 +172,47 @@ func sessionNotFound() *problem {
 		detail: "There is no such session, or it has ended."}
 }
 
-const codeQueryParameter = "UNSUPPORTED_QUERY_PARAMETER"
-
 // unsupportedQueryParameter names the parameter, as JSON:API 1.1, Query
 // Parameters, recommends.
-func unsupportedQueryParameter(name string) *problem {
+func unsupportedQueryParameter(name, detail string) *problem {
 	if len(name) > maxParameter {
 		name = name[:maxParameter]
 	}
-	return &problem{status: http.StatusBadRequest, code: codeQueryParameter, title: "Unsupported query parameter",
-		detail: "This call does not take the query parameter named in source.", parameter: strings.ToValidUTF8(name, "\uFFFD")}
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	return &problem{status: http.StatusBadRequest, code: "UNSUPPORTED_QUERY_PARAMETER", title: "Unsupported query parameter",
+		detail: detail, source: &source{Parameter: &name}}
+}
+
+func malformedDocument(detail string) *problem {
+	return &problem{status: http.StatusBadRequest, code: "MALFORMED_DOCUMENT", title: "Malformed document", detail: detail}
+}
+
+func documentTooLarge() *problem {
+	return &problem{status: http.StatusRequestEntityTooLarge, code: "DOCUMENT_TOO_LARGE", title: "Document too large",
+		detail: "Documents are taken up to " + strconv.Itoa(maxDocument) + " bytes."}
+}
+
+func resourceMismatch(at string) *problem {
+	return &problem{status: http.StatusConflict, code: "RESOURCE_MISMATCH", title: "Resource mismatch",
+		detail: "The type or id in the document is not that of the session.", source: &source{Pointer: &at}}
+}
+
+// attributeProblem is what is wrong with the member name of the object at parent.
+func attributeProblem(err error, parent, name string) *problem {
+	at := pointer(parent, name)
+	p := &problem{status: http.StatusUnprocessableEntity, source: &source{Pointer: &at}}
+	switch {
+	case errors.Is(err, sessions.ErrAttributeNotUpdatable):
+		p.code, p.title = "CUSTOM_ATTRIBUTE_NOT_UPDATABLE", "Attribute not updatable"
+		p.detail = "Clients may not change the attribute named in source."
+	case errors.Is(err, sessions.ErrAttributeInvalid):
+		p.code, p.title = "CUSTOM_ATTRIBUTE_INVALID", "Attribute not valid"
+		p.detail = "The attribute named in source can't have this value."
+	default:
+		p.code, p.title = "CUSTOM_ATTRIBUTE_UNKNOWN", "Attribute unknown"
+		p.detail = "The attribute named in source is not declared."
+	}
+	return p
 }
 
 func notAcceptable() *problem {

@@ -1,6 +1,7 @@
 package jsonapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,15 +21,15 @@ const notFoundDocument = `{"meta":{"type":"jsonapi.metadata.document","timestamp
 
 // allowed are the methods of the paths.
 var allowed = map[string]string{
-	"/session":             "DELETE, GET, HEAD, OPTIONS",
-	"/sessions":            "GET, HEAD, OPTIONS",
+	"/session":             "DELETE, GET, HEAD, OPTIONS, PATCH",
+	"/sessions":            "DELETE, GET, HEAD, OPTIONS",
 	"/sessions/" + albumID: "DELETE, GET, HEAD, OPTIONS",
 }
 
 // calls are the calls that do something.
 var calls = [][2]string{
-	{"GET", "/session"}, {"HEAD", "/session"}, {"DELETE", "/session"},
-	{"GET", "/sessions"}, {"HEAD", "/sessions"},
+	{"GET", "/session"}, {"HEAD", "/session"}, {"PATCH", "/session"}, {"DELETE", "/session"},
+	{"GET", "/sessions"}, {"HEAD", "/sessions"}, {"DELETE", "/sessions"},
 	{"GET", "/sessions/" + albumID}, {"HEAD", "/sessions/" + albumID}, {"DELETE", "/sessions/" + albumID},
 }
 
@@ -69,11 +70,11 @@ func TestRefusals(t *testing.T) {
 		{name: "Accept", headers: []string{"Accept", "application/vnd.api+json; charset=utf-8"}, status: 406, code: "NOT_ACCEPTABLE"},
 		{name: "Content-Type", headers: []string{"Content-Type", "application/vnd.api+json; charset=utf-8"}, status: 415, code: "UNSUPPORTED_MEDIA_TYPE"},
 		{name: "include", query: "include=client", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "include"},
-		{name: "sort", query: "sort=-createdTimestamp", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "sort"},
-		{name: "page", query: "page%5Bsize%5D=1", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "page[size]"},
-		{name: "filter", query: "&filter[clientId]=x&y", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "filter[clientId]"},
-		{name: "fields", query: "fields[oauth2-session]=", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "fields[oauth2-session]"},
-		{name: "exclude", query: "excludeCurrent=true", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "excludeCurrent"},
+		{name: "page", query: "page%5Bnumber%5D=1", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "page[number]"},
+		{name: "filter", query: "&filter[userId]=x&y", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "filter[userId] y"},
+		{name: "fields", query: "fields[other]=", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "fields[other]"},
+		{name: "exclude in other case", query: "excludecurrent=true", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "excludecurrent"},
+		{name: "several", query: "include=a&x=1&include=b&%zz", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "include x %zz"},
 		{name: "token in the query", query: "access_token=secret", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "access_token"},
 		{name: "undecodable", query: "a%zz=1", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "a%zz"},
 		{name: "not UTF-8", query: "a%ff=1", status: 400, code: "UNSUPPORTED_QUERY_PARAMETER", parameter: "a\uFFFD"},
@@ -87,7 +88,7 @@ func TestRefusals(t *testing.T) {
 		for _, call := range calls {
 			for _, path := range both(call[1]) {
 				t.Run(c.name+" "+call[0]+" "+path, func(t *testing.T) {
-					f := newFixture()
+					f := newFixture(t)
 					if c.given != nil {
 						c.given(f)
 					}
@@ -95,21 +96,23 @@ func TestRefusals(t *testing.T) {
 					if c.query != "" {
 						target += "?" + c.query
 					}
-					w := f.do(call[0], target, c.headers...)
+					w := f.call(call[0], target, c.headers...)
 					checkHeaders(t, w)
-					object := checkError(t, w, c.status, c.code)
-
-					var parameter string
-					if object.Source != nil {
-						parameter = object.Source.Parameter
+					var parameters []string
+					for _, object := range checkErrors(t, w, c.status, c.code) {
+						if (object.Source != nil) != (c.status == 400) {
+							t.Errorf("source: %+v", object.Source)
+						} else if object.Source != nil {
+							parameters = append(parameters, *object.Source.Parameter)
+						}
 					}
-					if parameter != c.parameter || (object.Source != nil) != (c.status == 400) {
-						t.Errorf("source: %+v, want %q", object.Source, c.parameter)
+					if got := strings.Join(parameters, " "); got != c.parameter {
+						t.Errorf("source: %q, want %q", got, c.parameter)
 					}
 					challenge := c.challenge
 					if strings.Contains(challenge, "%s") {
 						scope := "s.read"
-						if call[0] == "DELETE" {
+						if call[0] == "DELETE" || call[0] == "PATCH" {
 							scope = "s.manage"
 						}
 						challenge = fmt.Sprintf(challenge, scope)
@@ -135,8 +138,20 @@ func TestRefusals(t *testing.T) {
 // demand sets the scopes.
 func (f *fixture) demand(read, manage string) { f.config.Read, f.config.Manage = read, manage }
 
-// checkError demands exactly one error object of that status and code.
-func checkError(t *testing.T, w *httptest.ResponseRecorder, status int, code string) errorObject {
+// call sends a request with the document that the call reads, if any.
+func (f *fixture) call(method, target string, headers ...string) *httptest.ResponseRecorder {
+	f.t.Helper()
+	if method != "PATCH" {
+		return f.do(method, target, headers...)
+	}
+	if !slices.Contains(headers, "Content-Type") {
+		headers = append(headers, "Content-Type", "application/vnd.api+json")
+	}
+	return f.send(method, target, `{"data":{"type":"oauth2-session","id":"`+phoneID+`","attributes":{"customAttributes":{"color":"red"}}}}`, headers...)
+}
+
+// checkErrors demands error objects of that status and code.
+func checkErrors(t *testing.T, w *httptest.ResponseRecorder, status int, code string) []errorObject {
 	t.Helper()
 	var doc struct {
 		Meta struct {
@@ -144,23 +159,34 @@ func checkError(t *testing.T, w *httptest.ResponseRecorder, status int, code str
 		}
 		Errors []errorObject
 	}
-	decoder := json.NewDecoder(w.Body)
+	decoder := json.NewDecoder(bytes.NewReader(w.Body.Bytes()))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&doc); err != nil {
 		t.Fatalf("status %d: %v", w.Code, err)
 	}
-	if len(doc.Errors) != 1 {
-		t.Fatalf("errors: %+v", doc.Errors)
+	if len(doc.Errors) == 0 {
+		t.Fatal("no errors")
 	}
-	object := doc.Errors[0]
-	if w.Code != status || object.Status != fmt.Sprint(status) || object.Code != code {
-		t.Errorf("status %d, %+v; want %d %s", w.Code, object, status, code)
+	for _, object := range doc.Errors {
+		if w.Code != status || object.Status != fmt.Sprint(status) || object.Code != code {
+			t.Errorf("status %d, %+v; want %d %s", w.Code, object, status, code)
+		}
+		if object.ID != "trace-1" || object.Title == "" || object.Detail == "" ||
+			doc.Meta.Type != "jsonapi.metadata.document" || doc.Meta.Timestamp != "2020-09-07T14:07:54.086Z" {
+			t.Errorf("document: %+v", doc)
+		}
 	}
-	if object.ID != "trace-1" || object.Title == "" || object.Detail == "" ||
-		doc.Meta.Type != "jsonapi.metadata.document" || doc.Meta.Timestamp != "2020-09-07T14:07:54.086Z" {
-		t.Errorf("document: %+v", doc)
+	return doc.Errors
+}
+
+// checkError demands exactly one.
+func checkError(t *testing.T, w *httptest.ResponseRecorder, status int, code string) errorObject {
+	t.Helper()
+	list := checkErrors(t, w, status, code)
+	if len(list) != 1 {
+		t.Errorf("errors: %+v", list)
 	}
-	return object
+	return list[0]
 }
 
 // Whose id it is, or that it never was one, shows neither in the answer nor in
@@ -176,7 +202,7 @@ func TestNotFoundIsTheSameForAll(t *testing.T) {
 		for method, call := range map[string]string{"GET": "Session", "HEAD": "Session", "DELETE": "End"} {
 			for _, path := range both("/sessions/" + id) {
 				t.Run(name+" "+method, func(t *testing.T) {
-					f := newFixture()
+					f := newFixture(t)
 					w := f.do(method, path)
 					if w.Code != http.StatusNotFound || w.Body.String() != notFoundDocument {
 						t.Errorf("%d %s", w.Code, w.Body)
@@ -196,11 +222,11 @@ func TestNotFoundIsTheSameForAll(t *testing.T) {
 
 // Where the session ended after its token was checked, the token is not valid.
 func TestOwnSessionGone(t *testing.T) {
-	for _, call := range [][2]string{{"GET", "/session"}, {"DELETE", "/session"}} {
+	for _, call := range [][2]string{{"GET", "/session"}, {"PATCH", "/session"}, {"DELETE", "/session"}} {
 		for _, path := range both(call[1]) {
-			f := newFixture()
+			f := newFixture(t)
 			f.store.sessions[phoneID].Ended = &sessions.Ended{}
-			w := f.do(call[0], path)
+			w := f.call(call[0], path)
 			checkError(t, w, 401, "ACCESS_TOKEN_INVALID")
 			if got := w.Header().Get("WWW-Authenticate"); got != `Bearer realm="`+testBase+`", error="invalid_token"` {
 				t.Errorf("WWW-Authenticate: %q", got)
@@ -216,7 +242,7 @@ func TestMethodsNotAllowed(t *testing.T) {
 				if slices.Contains(strings.Split(allow, ", "), method) {
 					continue
 				}
-				f := newFixture()
+				f := newFixture(t)
 				f.denied = sessions.ErrCallerMissing // judged later
 				w := f.do(method, path+"?x", "Accept", "application/vnd.api+json;x=1")
 				checkHeaders(t, w)
@@ -234,7 +260,7 @@ func TestMethodsNotAllowed(t *testing.T) {
 
 // Each fault is taken away in turn, and the next one shows.
 func TestOrderOfChecks(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	f.demand("s", "s")
 	f.denied, f.store.fail = sessions.ErrCallerMissing, errors.New("broken")
 	query := "?include=x"
@@ -265,7 +291,7 @@ func TestOrderOfChecks(t *testing.T) {
 func TestOddPathsDoNothing(t *testing.T) {
 	for _, path := range []string{"/sessions//", "//sessions/", "/sessions/x/y/", "/sessions/" + albumID + "//", "/./session", "/session//", "/sessions/%2F/"} {
 		for _, method := range []string{"GET", "DELETE", "PATCH"} {
-			f := newFixture()
+			f := newFixture(t)
 			if w := f.do(method, path); w.Code != http.StatusNotFound || w.Header().Get("Location") != "" {
 				t.Errorf("%s %s: %d %v", method, path, w.Code, w.Header())
 			}
@@ -291,7 +317,7 @@ func TestCausesAreLoggedOnce(t *testing.T) {
 		"not found": {func(f *fixture) { delete(f.store.sessions, albumID) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture()
+			f := newFixture(t)
 			c.given(f)
 			w := f.do("DELETE", "/sessions/"+albumID+"/")
 			log := f.log.String()
@@ -314,7 +340,7 @@ func TestCausesAreLoggedOnce(t *testing.T) {
 
 // A request that was given up, or that ran out of time, is nobody's fault here.
 func TestCancelledRequestIsUnavailable(t *testing.T) {
-	f := newFixture()
+	f := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	f.store.fail = ctx.Err()
@@ -329,7 +355,7 @@ func TestCancelledRequestIsUnavailable(t *testing.T) {
 // The error id is never empty, and the one in the log.
 func TestErrorIDWithoutRequestID(t *testing.T) {
 	for _, requestID := range []func(context.Context) string{nil, func(context.Context) string { return "" }} {
-		f := newFixture()
+		f := newFixture(t)
 		f.config.RequestID = requestID
 		f.store.fail = errors.New("broken")
 		var doc struct{ Errors []errorObject }

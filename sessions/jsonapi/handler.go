@@ -26,8 +26,8 @@ type Config struct {
 	// or not, sessions.ErrCallerMissing, ErrCallerInvalid, ErrCallerNoUser or
 	// ErrUnavailable; any other error is answered with 500. Required.
 	Caller func(*http.Request) (sessions.Caller, error)
-	// Read and Manage are the scopes demanded for seeing and for ending sessions,
-	// separated by spaces where there are several. Default: none.
+	// Read and Manage are the scopes demanded for seeing sessions, and for
+	// changing and ending them, separated by spaces where there are several. Default: none.
 	Read, Manage string
 	// RequestID returns the id under which the request is logged; it becomes the
 	// id of error objects. Default: a random one for each error.
@@ -60,8 +60,9 @@ func New(cfg Config) *Handler {
 type operation struct {
 	scope  string   // demanded of the caller, several separated by spaces; empty: none
 	params []string // names of the query parameters that it takes
+	reads  bool     // it reads a document
 	// serve answers a request that passed every check. A nil document is a 204.
-	serve func(*http.Request, sessions.Caller) (*document, error)
+	serve func(*http.Request, sessions.Caller, query) (*document, error)
 }
 
 // Mount registers the endpoints on r, the subrouter of the authorization
@@ -73,14 +74,16 @@ func (h *Handler) Mount(r *mux.Router) {
 		operations map[string]operation
 	}{
 		{"/session", map[string]operation{
-			http.MethodGet:    {scope: h.cfg.Read, serve: h.current},
+			http.MethodGet:    {scope: h.cfg.Read, params: paramsOfOne, serve: h.current},
+			http.MethodPatch:  {scope: h.cfg.Manage, params: paramsOfOne, reads: true, serve: h.change},
 			http.MethodDelete: {scope: h.cfg.Manage, serve: h.endCurrent},
 		}},
 		{"/sessions", map[string]operation{
-			http.MethodGet: {scope: h.cfg.Read, serve: h.all},
+			http.MethodGet:    {scope: h.cfg.Read, params: paramsOfList, serve: h.list},
+			http.MethodDelete: {scope: h.cfg.Manage, params: paramsOfEndAll, serve: h.endAll},
 		}},
 		{"/sessions/{id}", map[string]operation{
-			http.MethodGet:    {scope: h.cfg.Read, serve: h.one},
+			http.MethodGet:    {scope: h.cfg.Read, params: paramsOfOne, serve: h.one},
 			http.MethodDelete: {scope: h.cfg.Manage, serve: h.endOne},
 		}},
 	} {
@@ -88,6 +91,7 @@ func (h *Handler) Mount(r *mux.Router) {
 		r.Handle(e.path, handler)
 		r.Handle(e.path+"/", handler)
 	}
+	r.Handle(descriptionPath, h.describe())
 }
 
 // endpoint is the one way of every request: headers, dispatch, checks, answer.
@@ -141,13 +145,14 @@ func (h *Handler) run(op operation, r *http.Request) (*document, error) {
 	if !acceptable(r.Header.Values("Accept")) {
 		return nil, notAcceptable()
 	}
-	if !supportedContent(r) {
+	if !supportedContent(r, op.reads) {
 		return nil, unsupportedMediaType()
 	}
-	if name, found := unsupportedParameter(r.URL.RawQuery, op.params); found {
-		return nil, unsupportedQueryParameter(name)
+	q, err := parseQuery(r.URL.RawQuery, op.params)
+	if err != nil {
+		return nil, err
 	}
-	return op.serve(r, caller)
+	return op.serve(r, caller, q)
 }
 
 // authenticate proves the caller and translates the refusals of Config.Caller.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -84,16 +85,53 @@ func (s *store) Sessions(_ context.Context, f sessions.Filter) ([]sessions.Sessi
 	if err := s.begin("Sessions", ""); err != nil {
 		return nil, err
 	}
+	if f.UserID == "" || f.Limit == 0 || (f.After.ID != "" && f.Before.ID != "") {
+		return nil, fmt.Errorf("filter %+v", f)
+	}
+	order := func(a, b sessions.Position) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID))
+	}
+	at := func(one sessions.Session) sessions.Position {
+		return sessions.Position{CreatedAt: one.CreatedAt, ID: one.ID}
+	}
 	var list []sessions.Session
 	for _, one := range s.sessions {
-		if one.Ended == nil && (f.UserID == "" || one.UserID == f.UserID) && (f.ClientID == "" || one.ClientID == f.ClientID) {
+		if one.Ended == nil && one.UserID == f.UserID && (f.ClientID == "" || one.ClientID == f.ClientID) &&
+			(f.After.ID == "" || order(f.After, at(*one)) < 0) && (f.Before.ID == "" || order(at(*one), f.Before) < 0) {
 			list = append(list, *one)
 		}
 	}
-	slices.SortFunc(list, func(a, b sessions.Session) int {
-		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID))
-	})
-	return list, nil
+	slices.SortFunc(list, func(a, b sessions.Session) int { return order(at(a), at(b)) })
+	if f.Before.ID != "" {
+		return list[max(0, len(list)-f.Limit):], nil
+	}
+	return list[:min(len(list), f.Limit)], nil
+}
+
+func (s *store) ChangeAttributes(_ context.Context, id, userID string, change map[string]*string) (*sessions.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("ChangeAttributes", id); err != nil {
+		return nil, err
+	}
+	found, ok := s.sessions[id]
+	if !ok || found.UserID != userID || found.Ended != nil {
+		return nil, sessions.ErrNotFound
+	}
+	attributes := maps.Clone(found.CustomAttributes)
+	if attributes == nil {
+		attributes = map[string]string{}
+	}
+	for name, value := range change {
+		if value == nil {
+			delete(attributes, name)
+		} else {
+			attributes[name] = *value
+		}
+	}
+	found.CustomAttributes = attributes
+	c := *found
+	return &c, nil
 }
 
 func (s *store) End(_ context.Context, t sessions.Target, e sessions.Ending) (int, error) {
@@ -102,13 +140,21 @@ func (s *store) End(_ context.Context, t sessions.Target, e sessions.Ending) (in
 	if err := s.begin("End", t.Session); err != nil {
 		return 0, err
 	}
-	found, ok := s.sessions[t.Session]
-	if !ok || found.Ended != nil || (t.OfUser != "" && found.UserID != t.OfUser) || (t.OfClient != "" && found.ClientID != t.OfClient) {
+	if t.OfUser == "" || t.All == (t.Session != "") {
+		return 0, fmt.Errorf("target %+v", t)
+	}
+	n := 0
+	for id, found := range s.sessions {
+		if (t.All || id == t.Session) && id != t.Except && found.Ended == nil && found.UserID == t.OfUser && (t.OfClient == "" || found.ClientID == t.OfClient) {
+			found.Ended = &sessions.Ended{At: e.At, By: e.By, Reason: e.Reason}
+			n++
+		}
+	}
+	if n == 0 {
 		return 0, sessions.ErrNotFound
 	}
-	found.Ended = &sessions.Ended{At: e.At, By: e.By, Reason: e.Reason}
 	s.endings = append(s.endings, e)
-	return 1, nil
+	return n, nil
 }
 
 // realm is a store that this dialect has no business with: its methods panic.
@@ -116,6 +162,7 @@ type realm struct{ sessions.RealmStore }
 
 // fixture is one authorization server's session API.
 type fixture struct {
+	t      testing.TB
 	store  *store
 	config Config
 	caller sessions.Caller // who asks
@@ -123,16 +170,24 @@ type fixture struct {
 	log    bytes.Buffer
 }
 
-func newFixture() *fixture {
+// newFixture makes one whose answers are held against the contract.
+func newFixture(t testing.TB) *fixture {
 	f := &fixture{
+		t:     t,
 		store: &store{sessions: map[string]*sessions.Session{}},
 		caller: sessions.Caller{UserID: "alex", ClientID: "oidc-client", SessionID: phoneID,
 			Scopes: []string{"openid", "sessions.read", "sessions.manage"}},
 	}
 	now := func() time.Time { return at("14:07:54.086") }
+	declared, err := sessions.NewAttributes([]sessions.Attribute{
+		{Name: "deviceName", Pattern: ".{1,80}", Updatable: true}, {Name: "a/b~c", Updatable: true}, {Name: "color", Pattern: "red|blue", Updatable: true},
+		{Name: "frozen", Pattern: "x*"}, {Name: "a", Updatable: true}, {Name: "b", Updatable: true}})
+	if err != nil {
+		panic(err)
+	}
 	f.config = Config{
 		Base:      testBase,
-		Manager:   &sessions.Manager{Store: f.store, Realm: &realm{}, Now: now},
+		Manager:   &sessions.Manager{Store: f.store, Realm: &realm{}, Attributes: declared, Now: now},
 		Caller:    func(*http.Request) (sessions.Caller, error) { return f.caller, f.denied },
 		RequestID: func(context.Context) string { return "trace-1" },
 		Now:       now,
@@ -166,12 +221,22 @@ func (f *fixture) router() http.Handler {
 
 // do sends a request; headers are names and values by turns.
 func (f *fixture) do(method, target string, headers ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, testBase+target, nil)
+	f.t.Helper()
+	return f.send(method, target, "", headers...)
+}
+
+// send sends a request with a body.
+func (f *fixture) send(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	f.t.Helper()
+	r := httptest.NewRequest(method, testBase+target, strings.NewReader(body))
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
 	f.router().ServeHTTP(w, r)
+	for _, fault := range contractFaults(method, target, w.Code, w.Header(), w.Body.Bytes()) {
+		f.t.Errorf("%s %s: %d is not as the contract says: %s\n%s", method, target, w.Code, fault, w.Body)
+	}
 	return w
 }
 

@@ -3,8 +3,6 @@ package jsonapi
 import (
 	"mime"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,17 +34,21 @@ func acceptable(lines []string) bool {
 // JSON:API type must be without parameters but profile (JSON:API 1.1, Content
 // Negotiation), whatever the method. Another type must be JSON where there is content; where
 // there is none it is ignored, because many clients name a type all the same.
-func supportedContent(r *http.Request) bool {
+// Whoever reads the content demands a type, and content that is not encoded.
+func supportedContent(r *http.Request, reads bool) bool {
 	header := r.Header.Get("Content-Type")
+	if reads && r.Header.Get("Content-Encoding") != "" {
+		return false // RFC 9110 §8.4
+	}
 	if header == "" {
-		return true
+		return !reads
 	}
 	name, params, err := mime.ParseMediaType(header)
 	switch {
 	case isJSONAPI(header):
 		_, weighted := params["q"] // a parameter like any other here
 		return err == nil && plain(params) && !weighted
-	case r.ContentLength == 0:
+	case r.ContentLength == 0 && !reads:
 		return true
 	}
 	return err == nil && name == "application/json"
@@ -106,27 +108,4 @@ func split(list string) []string {
 		}
 	}
 	return append(elements, list[start:])
-}
-
-// unsupportedParameter returns the name of the first query parameter that is not
-// one of supported; found is false where there is none. Parts that can't be
-// decoded count as unsupported under the name they are written with: url.Values
-// would drop them, and what is dropped (a filter, an exception) must not turn
-// into a wider answer.
-func unsupportedParameter(rawQuery string, supported []string) (name string, found bool) {
-	for part := range strings.SplitSeq(rawQuery, "&") {
-		if part == "" {
-			continue
-		}
-		raw, value, _ := strings.Cut(part, "=")
-		name, err := url.QueryUnescape(raw)
-		if err != nil {
-			return raw, true
-		}
-		_, err = url.QueryUnescape(value)
-		if err != nil || strings.Contains(part, ";") || !slices.Contains(supported, name) {
-			return name, true
-		}
-	}
-	return "", false
 }

@@ -100,6 +100,18 @@ func signInRefusals(w *world) {
 		_, err = w.realm.LoginByCookie(w.Context(), in.CookieHash)
 		w.is(err, sessions.ErrNotFound, "the cookie of a refused sign-in of %q", user)
 	}
+	// A sign-in by a password that was changed while it was judged.
+	stale := w.signIn("alex", sessions.SignIn{Current: current.ID, Password: "phc"})
+	w.mustEnd(sessions.Target{Login: w.login("alex").ID}, sessions.Ending{Effects: []sessions.Effect{sessions.SetPassword{UserID: "alex", PHC: "new"}}}, 0)
+	_, err := w.realm.SignIn(w.Context(), stale, sessions.Ending{})
+	w.is(err, sessions.ErrProofStale, "sign-in by the old password")
+	_, err = w.realm.LoginByCookie(w.Context(), stale.CookieHash)
+	w.is(err, sessions.ErrNotFound, "the cookie of a sign-in by the old password")
+	stale.Password = "new"
+	if login, err := w.realm.SignIn(w.Context(), stale, sessions.Ending{}); err != nil || login.ID != current.ID {
+		w.Errorf("sign-in by the new password: %+v, %v", login, err)
+	}
+	current.CookieHash = stale.CookieHash
 	if _, err := w.realm.LoginByCookie(w.Context(), current.CookieHash); err != nil {
 		w.Errorf("a refused sign-in ended the browser's login: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/users"
 )
 
@@ -35,6 +36,7 @@ type RealmStore interface {
 	users.Store
 	sessions.RealmStore
 	keys.RootStore
+	throttle.Store
 	Sweep(ctx context.Context, history time.Duration, limit int) (sessions.Swept, error)
 }
 
@@ -135,6 +137,14 @@ func Run(t *testing.T, open Open) {
 		{"RaceOfRefreshAndEnding", raceRefreshAndEnding},
 		{"RaceOfEverything", raceEverything},
 		{"RaceToRegister", raceRegister},
+		{"AttemptsAreCountedAndBlocked", attemptsBlocked},
+		{"WaitsDoubleUpToTheWindow", attemptsWaits},
+		{"AttemptIsCountedInAllOrNone", attemptsAllOrNone},
+		{"AttemptIsGivenBack", attemptsGivenBack},
+		{"CountersExpireAndAreSwept", attemptsExpire},
+		{"CountersOfRealmsShareNothing", attemptsOfRealms},
+		{"RaceOfAttempts", raceAttempts},
+		{"RaceOfAttemptsAtTwoCounters", raceAttemptsCrossing},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
