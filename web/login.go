@@ -1,0 +1,203 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gatehouse.dev/gatehouse/oauth"
+	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/throttle"
+	"gatehouse.dev/gatehouse/users"
+)
+
+// loginForm is what the sign-in page shows.
+type loginForm struct {
+	Fields   map[string]string // hidden
+	Client   string
+	Again    bool // the browser has a login and must prove it again
+	Username string
+	Offer    bool // "stay signed in"
+	Remember bool // it is ticked
+
+	Problem string        // catalogue key; empty: none
+	Wait    time.Duration // that the problem's text names; 0: it names none
+	Field   string        // the field that it is about: username, password, or empty for both
+}
+
+// showLogin is the sign-in page, or a plain page for who comes on his own.
+func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) error {
+	if q := r.URL.Query(); !q.Has("as") && !q.Has("stamp") && !q.Has("request") {
+		_, user, err := p.present(r)
+		if err != nil {
+			return err
+		}
+		return p.show(w, r, page{name: "home", title: "home.title", data: person(user)})
+	}
+	server, i, err := p.interaction(r)
+	if err != nil {
+		return err
+	}
+	login, user, err := p.present(r)
+	if err != nil {
+		return err
+	}
+	f := loginForm{Username: typed(i.LoginHint)}
+	other := r.URL.Query().Get("account") == accountOther || slices.Contains(i.Prompt, "select_account")
+	if login != nil && !other {
+		f.Again, f.Remember = true, login.Persistent
+		if f.Username == "" {
+			f.Username = user.Username
+		}
+	}
+	return p.loginPage(w, r, server, i, http.StatusOK, f)
+}
+
+// postLogin judges what was typed, makes or continues a login and goes back to
+// the authorization request.
+func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
+	server, i, err := p.interaction(r)
+	if err != nil {
+		return err
+	}
+	username, password := r.PostForm.Get("username"), r.PostForm.Get("password")
+	f := loginForm{Username: typed(username), Remember: p.cfg.Remember && r.PostForm.Get("remember") != ""}
+	switch {
+	case strings.TrimSpace(username) == "":
+		f.Problem, f.Field = "login.empty.username", "username"
+	case password == "":
+		f.Problem, f.Field = "login.empty.password", "password"
+	}
+	if f.Problem != "" {
+		return p.loginPage(w, r, server, i, http.StatusUnprocessableEntity, f)
+	}
+
+	login, err := p.proveAndSignIn(w, r, username, password, i, f.Remember)
+	blocked := (*throttle.Blocked)(nil)
+	switch {
+	case errors.As(err, &blocked):
+		f.Problem, f.Wait = "login.throttled", blocked.Wait
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(blocked.Wait/time.Second), 10))
+		return p.loginPage(w, r, server, i, http.StatusTooManyRequests, f)
+	case errors.Is(err, users.ErrCredentials), errors.Is(err, sessions.ErrProofStale):
+		// Not 401, which would need a challenge (RFC 9110 §15.5.2).
+		f.Problem = "login.wrong"
+		return p.loginPage(w, r, server, i, http.StatusUnprocessableEntity, f)
+	case errors.Is(err, users.ErrLocked), errors.Is(err, sessions.ErrUserLocked):
+		f.Problem = "login.locked"
+		return p.loginPage(w, r, server, i, http.StatusUnprocessableEntity, f)
+	case errors.Is(err, users.ErrBusy):
+		f.Problem = "login.busy"
+		w.Header().Set("Retry-After", retryAfter)
+		return p.loginPage(w, r, server, i, http.StatusServiceUnavailable, f)
+	case err != nil:
+		return err
+	}
+
+	if i.Stamp.UserID != login.UserID || i.Stamp.LoginID != login.ID {
+		// What another user, or this one in another login, decided is void.
+		i.Stamp.Decision, i.Stamp.Scopes, i.Stamp.Resources, i.Stamp.DecidedAt = "", nil, nil, time.Time{}
+	}
+	i.Stamp.SignedIn, i.Stamp.LoginID, i.Stamp.UserID = true, login.ID, login.UserID
+	return p.redirect(w, r, server.Resume(i))
+}
+
+// proveAndSignIn judges a password and records the sign-in. Where the password
+// was replaced in between, it is judged once more.
+func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username, password string, i *oauth.Interaction, persistent bool) (*sessions.Login, error) {
+	for again := true; ; again = false {
+		user, err := p.authenticate(r, username, password)
+		if err != nil {
+			return nil, err
+		}
+		login, err := p.signIn(w, r, user, i, persistent)
+		if again && errors.Is(err, sessions.ErrProofStale) {
+			continue
+		}
+		return login, err
+	}
+}
+
+// authenticate judges a password, waiting a bounded time for its turn.
+func (p *Pages) authenticate(r *http.Request, username, password string) (*users.User, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), p.cfg.PasswordWait)
+	defer cancel()
+	user, err := p.cfg.Passwords.Authenticate(ctx, p.cfg.Users, username, password, p.gate(r, username))
+	if err != nil {
+		return nil, fmt.Errorf("judging a sign-in: %w", err)
+	}
+	return user, nil
+}
+
+// signIn writes the login and sets its new cookie.
+func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User, i *oauth.Interaction, persistent bool) (*sessions.Login, error) {
+	current, _, err := p.present(r)
+	if err != nil {
+		return nil, err
+	}
+	now := p.now()
+	value, hash := p.cfg.Cookie.New()
+	in := sessions.SignIn{
+		UserID: user.ID, AuthTime: now, AuthNonce: i.Stamp.Nonce, AMR: []string{"pwd"},
+		Persistent: persistent, Address: p.cfg.ClientAddress(r), UserAgent: userAgent(r),
+		Password: user.Password, CookieHash: hash, ExpiresAt: now.Add(p.cfg.Lifetimes.LoginAbsolute),
+	}
+	if current != nil {
+		in.Current = current.ID
+	}
+	login, err := p.cfg.Logins.SignIn(r.Context(), in, sessions.Ending{
+		By: sessions.Actor{Kind: sessions.ActorUser, ID: user.ID}, Reason: sessions.ReasonOtherUser, At: now})
+	if err != nil {
+		return nil, fmt.Errorf("recording a sign-in: %w", err)
+	}
+	var expires time.Time
+	if persistent {
+		expires = in.ExpiresAt
+	}
+	p.cfg.Cookie.Set(w, value, expires)
+	if p.cfg.Throttle != nil {
+		p.cfg.Throttle.Remember(w, r, user.ID)
+	}
+	return login, nil
+}
+
+func (p *Pages) loginPage(w http.ResponseWriter, r *http.Request, server *oauth.Server, i *oauth.Interaction, status int, f loginForm) error {
+	f.Fields, f.Client, f.Offer = server.Fields(i), i.Client.Name(), p.cfg.Remember
+	return p.show(w, r, page{name: "login", title: "login.title", status: status, leaves: true,
+		locales: i.UILocales, data: f})
+}
+
+// typed is a user name as it may stand in the form again.
+func typed(name string) string {
+	if len(name) > users.MaxUsername || !utf8.ValidString(name) {
+		return ""
+	}
+	return name
+}
+
+// userAgent is the request's, as a login keeps it: UTF-8, at most 512 bytes.
+func userAgent(r *http.Request) string {
+	ua := r.UserAgent()
+	if len(ua) > maxUserAgent {
+		ua = ua[:maxUserAgent]
+	}
+	// An empty replacement can only shorten it, also where a character was cut.
+	return strings.ToValidUTF8(ua, "")
+}
+
+// person is what pages call a user; empty for none.
+func person(u *users.User) string {
+	switch {
+	case u == nil:
+		return ""
+	case u.Claims.Name != "" && u.Claims.Name != u.Username:
+		return u.Claims.Name + " (" + u.Username + ")"
+	}
+	return u.Username
+}

@@ -1,0 +1,98 @@
+package web
+
+// catalogue holds every text that a person sees, by key: in English, in
+// German. %s stands for a name. A text without %s takes no name.
+var catalogue = map[string][2]string{
+	"new.tab": {"opens in a new tab", "öffnet in einem neuen Tab"},
+
+	"login.title":    {"Sign in", "Anmelden"},
+	"login.for":      {"to continue to %s", "und weiter zu %s"},
+	"login.again":    {"%s would like to be sure that it is you. Please sign in once more.", "%s möchte sichergehen, dass Sie es sind. Bitte melden Sie sich noch einmal an."},
+	"login.username": {"User name", "Benutzername"},
+	"login.password": {"Password", "Passwort"},
+	"login.remember": {"Stay signed in on this device", "Auf diesem Gerät angemeldet bleiben"},
+	"login.shared":   {"Not on a device that other people use.", "Nicht auf Geräten, die auch andere benutzen."},
+	"login.submit":   {"Sign in", "Anmelden"},
+	"login.failed":   {"Sign-in failed", "Anmeldung fehlgeschlagen"}, // before the page's title
+
+	"login.empty.username": {"Enter your user name.", "Geben Sie Ihren Benutzernamen ein."},
+	"login.empty.password": {"Enter your password.", "Geben Sie Ihr Passwort ein."},
+	"login.wrong":          {"User name or password is wrong.", "Benutzername oder Passwort ist falsch."},
+	"login.locked":         {"This account is locked. Please ask those who run this service.", "Dieses Konto ist gesperrt. Bitte wenden Sie sich an die Betreiber dieses Dienstes."},
+	"login.throttled":      {"Too many attempts to sign in have failed. You can try again in %s.", "Zu viele Anmeldeversuche sind fehlgeschlagen. In %s können Sie es noch einmal versuchen."},
+	"login.busy":           {"Many people are signing in just now. Please try again in a few seconds.", "Gerade melden sich viele Leute an. Bitte versuchen Sie es in ein paar Sekunden noch einmal."},
+
+	"wait.second":  {"one second", "einer Sekunde"}, // behind "in"
+	"wait.seconds": {"%s seconds", "%s Sekunden"},
+	"wait.minute":  {"one minute", "einer Minute"},
+	"wait.minutes": {"%s minutes", "%s Minuten"},
+	"wait.hour":    {"one hour", "einer Stunde"},
+	"wait.hours":   {"%s hours", "%s Stunden"},
+
+	"home.title":  {"Your sign-in", "Ihre Anmeldung"},
+	"home.in":     {"You are signed in as %s.", "Sie sind angemeldet als %s."},
+	"home.out":    {"You are not signed in.", "Sie sind nicht angemeldet."},
+	"home.begin":  {"Signing in begins at an application: open the one that you want to use, and it will bring you here when it needs to know who you are.", "Die Anmeldung beginnt bei einer Anwendung: Öffnen Sie die, die Sie benutzen möchten. Sie bringt Sie hierher, wenn sie wissen muss, wer Sie sind."},
+	"home.logout": {"Sign out", "Abmelden"},
+
+	"consent.title":     {"Allow access?", "Zugriff erlauben?"},
+	"consent.asks":      {"%s would like to:", "%s möchte:"},
+	"consent.nothing":   {"%s would like to act for you.", "%s möchte für Sie tätig werden."},
+	"consent.resources": {"It is for use at:", "Das gilt gegenüber:"},
+	"consent.user":      {"You are signed in as %s.", "Sie sind angemeldet als %s."},
+	"consent.switch":    {"Not you?", "Das sind nicht Sie?"},
+	"consent.allow":     {"Allow", "Erlauben"},
+	"consent.deny":      {"Deny", "Ablehnen"},
+	"consent.more":      {"More about %s", "Mehr über %s"},
+	"consent.about":     {"Home page", "Startseite"},
+	"consent.policy":    {"Privacy policy", "Datenschutzerklärung"},
+	"consent.terms":     {"Terms of service", "Nutzungsbedingungen"},
+
+	"scope.openid":         {"recognise you when you come back", "Sie wiedererkennen, wenn Sie zurückkommen"},
+	"scope.profile":        {"see your name and the rest of your profile", "Ihren Namen und Ihr übriges Profil sehen"},
+	"scope.email":          {"see your email address", "Ihre E-Mail-Adresse sehen"},
+	"scope.phone":          {"see your phone number", "Ihre Telefonnummer sehen"},
+	"scope.address":        {"see your postal address", "Ihre Postanschrift sehen"},
+	"scope.offline_access": {"keep this access while you are away, also after you have signed out", "diesen Zugriff behalten, während Sie nicht da sind, auch wenn Sie sich abgemeldet haben"},
+	"scope.other":          {"use the permission %s", "die Berechtigung %s nutzen"},
+
+	"logout.title":  {"Sign out?", "Abmelden?"},
+	"logout.user":   {"You are signed in as %s.", "Sie sind angemeldet als %s."},
+	"logout.effect": {"Signing out ends your sign-in in this browser, also at the applications that you used with it. Access that you allowed while you are away stays.", "Wenn Sie sich abmelden, endet Ihre Anmeldung in diesem Browser, auch bei den Anwendungen, die Sie damit benutzt haben. Zugriff, den Sie für Ihre Abwesenheit erlaubt haben, bleibt bestehen."},
+	"logout.submit": {"Sign out", "Abmelden"},
+
+	"signedout.title": {"You are signed out", "Sie sind abgemeldet"},
+	"signedout.text":  {"You can close this page. To sign in again, open the application that you want to use.", "Sie können diese Seite schließen. Um sich wieder anzumelden, öffnen Sie die Anwendung, die Sie benutzen möchten."},
+
+	"error.link.title":        {"This sign-in can’t go on", "Diese Anmeldung kann nicht weitergehen"},
+	"error.link.text":         {"It has taken more than half an hour, or the link is incomplete. Nothing has happened to your account.", "Sie hat länger als eine halbe Stunde gedauert, oder der Link ist unvollständig. Mit Ihrem Konto ist nichts geschehen."},
+	"error.form.title":        {"The form was incomplete", "Das Formular war unvollständig"},
+	"error.form.text":         {"What your browser sent could not be read.", "Was Ihr Browser gesendet hat, war nicht lesbar."},
+	"error.large.title":       {"The form was too long", "Das Formular war zu lang"},
+	"error.large.text":        {"What your browser sent is longer than this page takes.", "Was Ihr Browser gesendet hat, ist länger, als diese Seite annimmt."},
+	"error.crosssite.title":   {"This came from another site", "Das kam von einer anderen Website"},
+	"error.crosssite.text":    {"Another site tried to send a form in your name. It was refused, and nothing has happened.", "Eine andere Website wollte in Ihrem Namen ein Formular senden. Es wurde abgewiesen, und nichts ist geschehen."},
+	"error.notasked.title":    {"This question was not meant for you", "Diese Frage galt nicht Ihnen"},
+	"error.notasked.text":     {"Since the question was asked, the sign-in in this browser has ended, or somebody else has signed in. Nothing was allowed.", "Seit die Frage gestellt wurde, ist die Anmeldung in diesem Browser beendet worden, oder jemand anderes hat sich angemeldet. Nichts wurde erlaubt."},
+	"error.method.title":      {"This page can’t be used like that", "So lässt sich diese Seite nicht benutzen"},
+	"error.method.text":       {"Your browser asked in a way that this page does not answer.", "Ihr Browser hat auf eine Weise gefragt, die diese Seite nicht beantwortet."},
+	"error.missing.title":     {"There is nothing here", "Hier ist nichts"},
+	"error.missing.text":      {"The address is mistyped, or what was here has gone.", "Die Adresse ist falsch geschrieben, oder was hier war, ist nicht mehr da."},
+	"error.unavailable.title": {"Not available just now", "Gerade nicht verfügbar"},
+	"error.unavailable.text":  {"We can’t answer at the moment. Nothing was half done.", "Wir können im Moment nicht antworten. Nichts wurde halb getan."},
+	"error.internal.title":    {"Something went wrong", "Etwas ist schiefgegangen"},
+	"error.internal.text":     {"The mistake is ours, and it has been noted.", "Der Fehler liegt bei uns und wurde vermerkt."},
+	"error.request.title":     {"The application asked for something that can’t be done", "Die Anwendung hat um etwas gebeten, das nicht geht"},
+	"error.request.text":      {"The mistake is most likely the application’s, not yours.", "Der Fehler liegt wahrscheinlich bei der Anwendung, nicht bei Ihnen."},
+	"error.cookies.title":     {"Your browser keeps no cookies of ours", "Ihr Browser behält unsere Cookies nicht"},
+	"error.cookies.text":      {"Without a cookie we can’t know that it is you who has just signed in.", "Ohne Cookie können wir nicht wissen, dass gerade Sie sich angemeldet haben."},
+
+	"error.todo.back":    {"Go back to the application that you were using and start again.", "Gehen Sie zurück zu der Anwendung, die Sie benutzt haben, und beginnen Sie von vorn."},
+	"error.todo.ask":     {"If it happens again, tell those who run the application what stands below.", "Wenn es wieder geschieht, nennen Sie den Betreibern der Anwendung, was unten steht."},
+	"error.todo.wait":    {"Wait a few seconds, then try again.", "Warten Sie ein paar Sekunden und versuchen Sie es noch einmal."},
+	"error.todo.report":  {"If it lasts, tell those who run this service, with the request ID below.", "Wenn es so bleibt, sagen Sie es den Betreibern dieses Dienstes, mit der Anfrage-ID unten."},
+	"error.todo.cookies": {"Allow cookies for %s in your browser’s settings.", "Erlauben Sie in den Einstellungen Ihres Browsers Cookies für %s."},
+	"error.code":         {"Error", "Fehler"},
+	"error.description":  {"Details", "Einzelheiten"},
+	"error.id":           {"Request ID", "Anfrage-ID"},
+}
