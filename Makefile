@@ -10,7 +10,7 @@ CLIENT := cmd/gatehouse/testdata/openid-client
 
 # The outside programs that at least one test of `make test` must have used. A
 # test suite reports a use as described in CONTRIBUTING.md.
-PROGRAMS := postgresql
+PROGRAMS := postgresql openid-client chromium
 
 .PHONY: help
 help: ## list the targets

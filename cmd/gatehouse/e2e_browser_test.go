@@ -1,0 +1,254 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"golang.org/x/oauth2"
+)
+
+// openChromium opens a real browser with a profile of its own. The preferences,
+// JSON, are what its settings page would have written; empty: the usual ones.
+func openChromium(t *testing.T, preferences string) *chromium {
+	t.Helper()
+	took(t, "chromium")
+	program := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"/Applications/Chromium.app/Contents/MacOS/Chromium", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			program = path
+			break
+		}
+	}
+	if program == "" {
+		t.Fatal("Chromium is not installed; install it with: sudo apt-get install chromium")
+	}
+	// Not t.TempDir: the browser's helpers may write for a moment after its end.
+	profile, err := os.MkdirTemp("", "gatehouse-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(profile) })
+	if preferences != "" {
+		if err := os.Mkdir(filepath.Join(profile, "Default"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(profile, "Default", "Preferences"), preferences)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(profile),
+		chromedp.Flag("lang", "en"), chromedp.Env("LANGUAGE=en"), chromedp.DisableGPU)
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium refuses to sandbox for root
+	}
+	ctx, end := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(end)
+	ctx, endAllocator := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(endAllocator)
+	ctx, endBrowser := chromedp.NewContext(ctx)
+	t.Cleanup(endBrowser)
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
+	return &chromium{ctx: ctx, t: t}
+}
+
+// chromium is a person's real browser with one tab.
+type chromium struct {
+	ctx context.Context
+	t   *testing.T
+}
+
+// do runs actions, and shows where the browser is when one fails.
+func (c *chromium) do(actions ...chromedp.Action[chromedp.Void]) {
+	c.t.Helper()
+	if err := chromedp.Do(c.ctx, actions...); err != nil {
+		c.fail(err)
+	}
+}
+
+func (c *chromium) fail(err error) {
+	c.t.Helper()
+	ctx, end := context.WithTimeout(context.WithoutCancel(c.ctx), 5*time.Second)
+	defer end()
+	at, _ := chromedp.Run(ctx, chromedp.Location())
+	shown, _ := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
+	at, _, _ = strings.Cut(at, "?")
+	c.t.Fatalf("%v; the browser is at %s and shows:\n%s", err, at, shown)
+}
+
+// text is what the first element that matches a selector shows, once it is
+// there. The wait is bounded, so that a way that leads nowhere tells where it
+// ended.
+func (c *chromium) text(selector string) string {
+	c.t.Helper()
+	ctx, end := context.WithTimeout(c.ctx, 20*time.Second)
+	defer end()
+	shown, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector), chromedp.NodeVisible))
+	if err != nil {
+		c.fail(err)
+	}
+	return strings.TrimSpace(shown)
+}
+
+// location is where the browser is, without the query.
+func (c *chromium) location() string {
+	c.t.Helper()
+	at, err := chromedp.Run(c.ctx, chromedp.Location())
+	if err != nil {
+		c.fail(err)
+	}
+	at, _, _ = strings.Cut(at, "?")
+	return at
+}
+
+// signIn fills in the sign-in page.
+func (c *chromium) signIn(username, password string) {
+	c.t.Helper()
+	c.text("form[action$='/login'] button.primary")
+	c.do(chromedp.SetValue(chromedp.CSS("#username"), username), chromedp.SendKeys(chromedp.CSS("#password"), password),
+		chromedp.Click(chromedp.CSS("form[action$='/login'] button.primary")))
+}
+
+// decide answers the consent page.
+func (c *chromium) decide(decision string) {
+	c.t.Helper()
+	c.text("button[name=decision]")
+	c.do(chromedp.Click(chromedp.CSS("button[name=decision][value=" + decision + "]")))
+}
+
+func formPost() oauth2.AuthCodeOption { return oauth2.SetAuthURLParam("response_mode", "form_post") }
+
+func TestBrowserSignsInAndConsents(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, "")
+	c := openChromium(t, "")
+	for _, as := range bothServers {
+		rp := o.party(as, "web")
+		request, state := rp.Begin()
+		c.do(chromedp.Navigate(request))
+		if as == "myAS" { // the second server takes the login over
+			c.signIn("alex", "wrong")
+			if problem := c.text("#problem"); problem != "User name or password is wrong." {
+				t.Errorf("after a wrong password the page says %q", problem)
+			}
+			if at := c.location(); at != o.URL+"/login" {
+				t.Errorf("after a wrong password the browser is at %s", at)
+			}
+			// A policy that blocked our own style sheet would show here.
+			rules, err := chromedp.Run(c.ctx, chromedp.Evaluate[int]("document.styleSheets[0].cssRules.length"))
+			if err != nil || rules == 0 {
+				t.Errorf("the page has %d style rules, %v", rules, err)
+			}
+			c.signIn("alex", "alex-demo")
+		}
+		c.decide("allow")
+		rp.mustHaveWelcomed(c, state, http.MethodGet)
+
+		// The next visit needs nobody's help.
+		request, state = rp.Begin()
+		c.do(chromedp.Navigate(request))
+		rp.mustHaveWelcomed(c, state, http.MethodGet)
+
+		request, _ = o.party(as, "post").Begin()
+		c.do(chromedp.Navigate(request))
+		c.decide("deny")
+		if said := c.text("#result"); said != "error access_denied by GET" {
+			t.Errorf("after a refusal the relying party says %q", said)
+		}
+	}
+}
+
+// mustHaveWelcomed checks that the browser stands at the relying party, signed
+// in by a response of the given method.
+func (rp *relyingParty) mustHaveWelcomed(c *chromium, state, method string) {
+	c.t.Helper()
+	said := c.text("#result")
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	a := rp.arrived[state]
+	if a == nil || a.ID == nil || said != "welcome "+a.ID.Subject+" by "+method {
+		c.t.Fatalf("%s says %q: %+v", rp.ClientID, said, a)
+	}
+	if at := c.location(); at != rp.RedirectURL {
+		c.t.Errorf("the browser is at %s, want %s", at, rp.RedirectURL)
+	}
+}
+
+func TestBrowserPostsTheResponse(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, "")
+	c := openChromium(t, "")
+	rp := o.party("myAS", "web")
+	request, state := rp.Begin(formPost())
+	c.do(chromedp.Navigate(request))
+	c.signIn("alex", "alex-demo")
+	c.decide("allow")
+	rp.mustHaveWelcomed(c, state, http.MethodPost)
+
+	request, state = rp.Begin(formPost(), oauth2.SetAuthURLParam("prompt", "none"))
+	c.do(chromedp.Navigate(request))
+	rp.mustHaveWelcomed(c, state, http.MethodPost)
+
+	// A refusal takes the same way.
+	request, _ = o.party("myAS", "post").Begin(formPost(), oauth2.SetAuthURLParam("prompt", "none"))
+	c.do(chromedp.Navigate(request))
+	if said := c.text("#result"); said != "error consent_required by POST" {
+		t.Errorf("the relying party says %q", said)
+	}
+}
+
+func TestBrowserFollowsTheRelyingPartyToAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	welcome := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(`<p id="elsewhere">Here you are</p>`))
+	}))
+	t.Cleanup(welcome.Close)
+	o := openOffice(t, "")
+	o.mu.Lock()
+	o.next = welcome.URL + "/"
+	o.mu.Unlock()
+	// Chromium holds a form-action against every redirect that follows the form:
+	// ours is followed by the code's, and that by the relying party's.
+	for as, options := range map[string][]oauth2.AuthCodeOption{"myAS": nil, "partnerAS": {formPost()}} {
+		t.Run(as, func(t *testing.T) {
+			c := openChromium(t, "")
+			request, _ := o.party(as, "trusted").Begin(options...) // straight from the sign-in form
+			c.do(chromedp.Navigate(request))
+			c.signIn("alex", "alex-demo")
+			c.text("#elsewhere")
+			request, _ = o.party(as, "web").Begin(options...) // from the consent form
+			c.do(chromedp.Navigate(request))
+			c.decide("allow")
+			c.text("#elsewhere")
+			if at := c.location(); at != welcome.URL+"/" {
+				t.Errorf("the browser is at %s", at)
+			}
+		})
+	}
+}
+
+func TestBrowserWithoutCookiesGetsAPageAndNoLoop(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, "")
+	c := openChromium(t, `{"profile": {"default_content_setting_values": {"cookies": 2}}}`)
+	for _, as := range bothServers {
+		request, _ := o.party(as, "web").Begin()
+		c.do(chromedp.Navigate(request))
+		c.signIn("alex", "alex-demo")
+		if title := c.text("h1:not(:has(~ form))"); title != "Your browser keeps no cookies of ours" {
+			t.Errorf("%s: the page says %q", as, title)
+		}
+		if at := c.location(); at != o.Issuer(as)+"/authorize" {
+			t.Errorf("%s: the browser is at %s", as, at)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"gatehouse.dev/gatehouse/sessions"
+)
+
+// dust is something to sweep: so many batches, and then nothing.
+type dust struct {
+	batches int
+	fails   error
+	calls   int
+	history time.Duration
+}
+
+func (d *dust) Sweep(_ context.Context, history time.Duration, limit int) (sessions.Swept, error) {
+	d.calls++
+	d.history = history
+	if d.fails != nil {
+		return sessions.Swept{}, d.fails
+	}
+	if d.batches == 0 {
+		return sessions.Swept{}, nil
+	}
+	d.batches--
+	return sessions.Swept{Sessions: limit, Grants: 1, More: d.batches > 0}, nil
+}
+
+func TestSweeperSweepsInBatchesAndCounts(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	var log bytes.Buffer
+	much, nothing, broken := &dust{batches: 3}, &dust{}, &dust{fails: errors.New("no space left")}
+	s := &sweeper{metrics: newSweepMetrics(registry), logger: slog.New(slog.NewTextHandler(&log, nil)), jobs: []sweepJob{
+		{"as:broken", broken, time.Hour}, {"as:much", much, time.Hour}, {"realm:nothing", nothing, 2 * time.Hour}}}
+	s.pass(t.Context())
+	if broken.calls != 1 || much.calls != 3 || nothing.calls != 1 || nothing.history != 2*time.Hour {
+		t.Errorf("calls: broken %d, much %d, nothing %d with history %s", broken.calls, much.calls, nothing.calls, nothing.history)
+	}
+	for _, c := range []struct {
+		counter prometheus.Counter
+		want    float64
+	}{
+		{s.metrics.swept.WithLabelValues("as:much", "session"), 3 * sweepBatch},
+		{s.metrics.swept.WithLabelValues("as:much", "grant"), 3},
+		{s.metrics.swept.WithLabelValues("as:broken", "session"), 0},
+		{s.metrics.failed.WithLabelValues("as:broken"), 1},
+		{s.metrics.failed.WithLabelValues("as:much"), 0},
+	} {
+		var m dto.Metric
+		if err := c.counter.Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.GetCounter().GetValue(); got != c.want {
+			t.Errorf("%s is %g, want %g", c.counter.Desc(), got, c.want)
+		}
+	}
+	if got := log.String(); strings.Count(got, "msg=swept") != 1 || !strings.Contains(got, "sessions_expired=600") || !strings.Contains(got, "no space left") {
+		t.Errorf("log:\n%s", got)
+	}
+}
+
+func TestSweeperStopsWithTheServer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	endless := &dust{batches: 1 << 30}
+	s := &sweeper{metrics: newSweepMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler), jobs: []sweepJob{{"as:endless", endless, time.Hour}}}
+	s.pass(ctx)
+	if endless.calls != sweepLong {
+		t.Errorf("one pass made %d calls, want %d", endless.calls, sweepLong)
+	}
+	cancel()
+	s.run(ctx) // returns
+	if endless.calls != sweepLong {
+		t.Error("it swept on after the server had ended")
+	}
+}
