@@ -25,6 +25,9 @@ const (
 	patience = 15 * time.Second
 	// attempts is how often a transaction is tried that PostgreSQL breaks off.
 	attempts = 8
+	// lockedAttempts is the same for SQLite's lock, each with the driver's wait
+	// of a second.
+	lockedAttempts = 4
 )
 
 // Config is what Open needs.
@@ -214,16 +217,22 @@ func (db *DB) transact(ctx context.Context, f func(conn) error) error {
 }
 
 // retry repeats what PostgreSQL broke off for a deadlock or a serialization
-// failure. What it broke off has changed nothing.
+// failure, and what found SQLite's lock taken. Neither has changed anything.
 func (db *DB) retry(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := limit(ctx)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		err := f(ctx)
-		if err == nil || !brokenOff(err) {
+		last := attempts
+		switch {
+		case err == nil:
+			return nil
+		case locked(err):
+			last = lockedAttempts
+		case !brokenOff(err):
 			return err
 		}
-		if attempt == attempts {
+		if attempt >= last {
 			return fmt.Errorf("%w: %w", sessions.ErrUnavailable, err)
 		}
 		// Both parties of a deadlock may be here; they must not meet again.

@@ -85,6 +85,14 @@ func brokenOff(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == "40P01" || pg.Code == "40001")
 }
 
+// locked tells whether another process kept SQLite's one lock for longer than
+// the driver waits. The statement, or the transaction that it was to begin, has
+// changed nothing.
+func locked(err error) bool {
+	var lite *gosqlite.Error
+	return errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
 // isDuplicate tells whether a statement failed at a unique index.
 func isDuplicate(err error) bool {
 	var (
