@@ -4,23 +4,33 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Ctrl-C ends the demo, and nothing of it stays.
 func TestDemoLeavesNothingBehind(t *testing.T) {
-	for name, signal := range map[string]os.Signal{"Ctrl-C": os.Interrupt, "SIGTERM": syscall.SIGTERM, "the terminal is closed": syscall.SIGHUP} {
+	// Where the tests themselves run under nohup, children would ignore SIGHUP
+	// too; a handler here makes theirs the default one.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for name, ending := range map[string]os.Signal{"Ctrl-C": os.Interrupt, "SIGTERM": syscall.SIGTERM, "the terminal is closed": syscall.SIGHUP} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			demo := exec.Command(binary.path(t), "demo", "--port", "0")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			demo := exec.CommandContext(ctx, binary.path(t), "demo", "--port", "0")
 			demo.Env = append(os.Environ(), "TMPDIR="+dir)
 			stderr := &buffer{}
 			demo.Stderr = stderr
@@ -53,7 +63,7 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 			} else {
 				text(t, res)
 			}
-			if err := demo.Process.Signal(signal); err != nil {
+			if err := demo.Process.Signal(ending); err != nil {
 				t.Fatal(err)
 			}
 			_, _ = io.Copy(io.Discard, out)
