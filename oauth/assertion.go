@@ -29,7 +29,8 @@ const (
 	assertionLeeway   = 60 * time.Second // clocks differ
 	maxKeySet         = 256 << 10        // bytes of a jwks_uri's answer
 	keySetTTL         = 5 * time.Minute
-	keySetRetry       = 30 * time.Second // an unknown kid fetches again at most so often
+	keySetRetry       = 30 * time.Second // an unknown kid, or a failure, fetches again at most so often
+	keySetStale       = time.Hour        // known keys are good for so long while the URI fails
 )
 
 // assertionAlgs are the algorithms that client assertions may be signed with:
@@ -96,7 +97,7 @@ func (s *Server) checkAssertion(ctx context.Context, c *clients.Client, assertio
 	case !isPrintable(claims.ID, 255):
 		return errClient("client_assertion needs a jti of at most 255 printable ASCII characters")
 	}
-	err = s.cfg.Store.UseAssertion(ctx, c.ClientID, claims.ID, claims.Expiry.Time().Add(assertionLeeway))
+	err = s.cfg.Store.UseAssertion(ctx, c.ClientID, claims.ID, claims.Expiry.Time().Add(assertionLeeway+clockSlack))
 	if errors.Is(err, ErrReplayed) {
 		return errClient("client_assertion was used before")
 	}
@@ -114,8 +115,20 @@ type keySets struct {
 }
 
 type fetchedSet struct {
-	set jose.JSONWebKeySet
-	at  time.Time
+	set    jose.JSONWebKeySet
+	at     time.Time // when it was fetched; zero: never
+	failed time.Time // when fetching failed last
+	err    error     // why
+}
+
+// orStale is the set, also an older one where fetching fails.
+func (f fetchedSet) orStale(now time.Time) (jose.JSONWebKeySet, time.Time, error) {
+	if f.err != nil && (f.at.IsZero() || now.Sub(f.at) > keySetStale) {
+		e := errClient("the client's jwks_uri can't be read")
+		e.cause = f.err
+		return jose.JSONWebKeySet{}, time.Time{}, e
+	}
+	return f.set, f.at, nil
 }
 
 func newKeySets(client *http.Client, now func() time.Time) *keySets {
@@ -167,18 +180,19 @@ func (k *keySets) fetch(ctx context.Context, uri string, maxAge time.Duration) (
 	k.mu.Lock()
 	cached, ok := k.byURI[uri]
 	k.mu.Unlock()
-	if ok && k.now().Sub(cached.at) < maxAge {
-		return cached.set, cached.at, nil
+	if ok && (k.now().Sub(cached.at) < maxAge || k.now().Sub(cached.failed) < keySetRetry) {
+		return cached.orStale(k.now())
 	}
 	v, err, _ := k.group.Do(uri, func() (any, error) {
 		// Not the caller's context: others wait for the same answer.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		set, err := k.get(ctx, uri)
-		if err != nil {
-			return nil, err
+		got := cached
+		if set, err := k.get(ctx, uri); err != nil {
+			got.failed, got.err = k.now(), err
+		} else {
+			got = fetchedSet{set: set, at: k.now()}
 		}
-		got := fetchedSet{set: set, at: k.now()}
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if len(k.byURI) >= 1000 {
@@ -188,12 +202,9 @@ func (k *keySets) fetch(ctx context.Context, uri string, maxAge time.Duration) (
 		return got, nil
 	})
 	if err != nil {
-		e := errClient("the client's jwks_uri can't be read")
-		e.cause = err
-		return jose.JSONWebKeySet{}, time.Time{}, e
+		return jose.JSONWebKeySet{}, time.Time{}, err
 	}
-	got := v.(fetchedSet)
-	return got.set, got.at, nil
+	return v.(fetchedSet).orStale(k.now())
 }
 
 func (k *keySets) get(ctx context.Context, uri string) (set jose.JSONWebKeySet, err error) {

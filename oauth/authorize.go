@@ -163,14 +163,14 @@ func (a *authorization) signIn(now time.Time) (bool, error) {
 		return true, nil
 	}
 	demanded := slices.Contains(a.prompt, "login") || slices.Contains(a.prompt, "select_account")
+	// Only a sign-in that answers this very request counts, and only once.
+	a.useNonce = fresh && (demanded || a.maxAge != nil)
 	if a.maxAge != nil && (*a.maxAge == 0 || now.Sub(a.login.AuthTime) > time.Duration(*a.maxAge)*time.Second) {
 		demanded = true
 	}
 	if !demanded {
 		return false, nil
 	}
-	// Only a sign-in that answers this very request counts, and only once.
-	a.useNonce = fresh
 	return !fresh, nil
 }
 

@@ -165,7 +165,6 @@ func TestErrorsOfTheRequestGoToTheClient(t *testing.T) {
 		{"invalid_request", []string{"prompt", "NONE"}},
 		{"invalid_request", []string{"max_age", "-1"}},
 		{"invalid_request", []string{"max_age", "soon"}},
-		{"invalid_request", []string{"max_age", ""}},
 		{"invalid_request", []string{"max_age", "1.5"}},
 		{"invalid_request", []string{"nonce", strings.Repeat("n", 513)}},
 		{"invalid_request", []string{"nonce", "a\x00b"}},
@@ -182,7 +181,6 @@ func TestErrorsOfTheRequestGoToTheClient(t *testing.T) {
 		{"invalid_request", []string{"code_challenge", strings.Repeat("/", 43)}},
 		{"invalid_target", []string{"resource", "https://unknown.example"}},
 		{"invalid_target", []string{"resource", api, "+resource", "https://unknown.example"}},
-		{"invalid_target", []string{"resource", ""}},
 		{"invalid_target", []string{"resource", api + "/"}},
 	} {
 		for _, s := range h.servers() {

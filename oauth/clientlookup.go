@@ -12,8 +12,9 @@ import (
 	"gatehouse.dev/gatehouse/clients"
 )
 
-// clientCacheTTL is how stale a registered client may be. An ended client is
-// refused by liveness at once; this bounds changes of its metadata only.
+// clientCacheTTL is how stale a registered client may be. Liveness refuses the
+// tokens of a deleted client at once; this bounds for how long a node still
+// takes its proof, and how late changes of its metadata are seen.
 const clientCacheTTL = 10 * time.Second
 
 // registry finds clients: those of the operator's file in memory, registered

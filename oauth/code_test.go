@@ -67,7 +67,7 @@ func TestWrongVerifierBurnsTheCode(t *testing.T) {
 func TestVerifierWithoutAChallengeIsRefused(t *testing.T) {
 	h := open(t, options{})
 	s, b := h.jwt, h.signedIn("alex")
-	for _, given := range []string{verifier, ""} {
+	for _, given := range []string{verifier, "short"} {
 		code := s.code(b, "web", "-code_challenge", "", "-code_challenge_method", "")
 		s.redeem("web", code, "code_verifier", given).fails(badRequest, "invalid_grant")
 		s.redeem("web", code, "-code_verifier", "").fails(badRequest, "invalid_grant") // burnt

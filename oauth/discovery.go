@@ -62,7 +62,7 @@ func (s *Server) describe() ([]byte, error) {
 
 // Metadata serves the metadata document, for wherever it is looked for.
 func (s *Server) Metadata() http.Handler {
-	return methods{http.MethodGet: s.serveMetadata, http.MethodHead: s.serveMetadata}
+	return anyOrigin(methods{http.MethodGet: s.serveMetadata, http.MethodHead: s.serveMetadata})
 }
 
 func (s *Server) serveMetadata(w http.ResponseWriter, _ *http.Request) {

@@ -84,13 +84,16 @@ func (s *Server) Resume(i *Interaction) string {
 	return s.cfg.Issuer + "/authorize?" + q.Encode()
 }
 
+// withoutStamp is the request as it counts: without the stamp, and without
+// parameters that have no value.
 func withoutStamp(query url.Values) url.Values {
 	q := make(url.Values, len(query))
 	for k, v := range query {
 		if k != stampParam {
-			q[k] = v
+			q[k] = slices.Clone(v)
 		}
 	}
+	dropEmpty(q)
 	return q
 }
 

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/ory/fosite"
 
@@ -36,12 +37,12 @@ func (h refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		return err
 	}
 	g := &state.Grant
-	scopes, ok := narrowed(g.Scopes, requestedScopes(r))
+	scopes, ok := narrowed(s.stillScopes(client, g.Scopes), requestedScopes(r))
 	if !ok {
 		return refuse("invalid_scope", "A scope was asked for that the authorization does not cover.")
 	}
-	audience, ok := narrowed(g.Resources, form["resource"])
-	if !ok {
+	audience, ok := narrowed(s.stillResources(client, g.Resources), form["resource"])
+	if !ok || len(audience) == 0 {
 		return refuse("invalid_target", "A resource was asked for that the authorization does not cover.")
 	}
 	if !state.Live {
@@ -51,10 +52,27 @@ func (h refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if err != nil {
 		return err
 	}
-	s.touch(state, true)
+	// What lives without the login must not keep the login alive.
+	s.touch(state, !g.Offline && !state.Session.Detached)
 	r.GetSession().(*flow).issue = &issue{client: client, subject: state.Session.Subject, scopes: scopes, audience: audience,
 		grant: g, session: &state.Session, refresh: s.newRefresh(g, generation)}
 	return nil
+}
+
+// stillScopes are those of a grant's scopes that the client is registered for
+// today: what an operator took away ends with the next refresh.
+func (s *Server) stillScopes(client *clients.Client, granted []string) []string {
+	registered := client.Scopes()
+	return slices.DeleteFunc(slices.Clone(granted), func(scope string) bool { return !slices.Contains(registered, scope) })
+}
+
+// stillResources are those of a grant's resources that the client may ask for
+// today.
+func (s *Server) stillResources(client *clients.Client, granted []string) []string {
+	return slices.DeleteFunc(slices.Clone(granted), func(resource string) bool {
+		_, err := s.audience(client, []string{resource})
+		return err != nil
+	})
 }
 
 // refreshState reads the grant behind a refresh token and proves the token and

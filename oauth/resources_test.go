@@ -53,7 +53,7 @@ func TestResourceThatIsUnknownOrNotTheClientsIsRefused(t *testing.T) {
 	h := open(t, options{})
 	for i, s := range h.servers() {
 		b := h.signedIn("alex")
-		for _, resource := range []string{"https://unknown.example", api + "/", api + "#f", strings.ToUpper(api), "api", h.servers()[1-i].issuer, ""} {
+		for _, resource := range []string{"https://unknown.example", api + "/", api + "#f", strings.ToUpper(api), "api", h.servers()[1-i].issuer} {
 			s.refused(b.get(s.request("web", "resource", resource)), "invalid_target")
 			s.refused(b.get(s.request("web", "resource", api, "+resource", resource)), "invalid_target")
 			s.post("/token", "machine", form("grant_type", "client_credentials", "resource", resource)).fails(badRequest, "invalid_target")
@@ -79,7 +79,7 @@ func TestResourcesAreNarrowedAtTheTokenEndpoint(t *testing.T) {
 		if aud := s.audienceOf(tk.Access); !reflect.DeepEqual(aud, []string{api}) {
 			t.Errorf("audience %q", aud)
 		}
-		for _, more := range []string{s.issuer, "https://unknown.example", ""} {
+		for _, more := range []string{s.issuer, "https://unknown.example"} {
 			s.refresh("web", tk.Refresh, "resource", more).fails(badRequest, "invalid_target")
 			s.refresh("web", tk.Refresh, "resource", api, "+resource", more).fails(badRequest, "invalid_target")
 			s.redeem("web", s.code(b, "web", both...), "resource", more).fails(badRequest, "invalid_target")

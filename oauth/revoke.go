@@ -47,7 +47,7 @@ func (s *Server) answerRevocation(w http.ResponseWriter, r *http.Request) error 
 	if claims.ClientID != client.ClientID {
 		return errOtherClient()
 	}
-	return s.cfg.Store.RevokeToken(ctx, claims.ID, time.Unix(claims.Expires, 0))
+	return s.cfg.Store.RevokeToken(ctx, claims.ID, time.Unix(claims.Expires, 0).Add(clockSlack))
 }
 
 // errOtherClient: RFC 7009 §2.1 demands that the client is told.

@@ -29,6 +29,7 @@ const (
 	CodeLifetime    = 60 * time.Second // RFC 6749 §4.1.2 allows ten minutes; redirects need seconds
 	IDTokenLifetime = time.Hour
 	codeReplayGrace = 2 * time.Second // a client's own retry of a redemption costs nothing
+	clockSlack      = 5 * time.Minute // marks outlive what they forbid by it: clocks of nodes differ
 )
 
 // Bounds on what is read from outside.
@@ -154,8 +155,8 @@ func (s *Server) Mount(r *mux.Router) {
 		"/revoke":                           s.cors(methods{http.MethodPost: s.revoke}),
 		"/userinfo":                         s.cors(methods{http.MethodGet: s.userinfo, http.MethodPost: s.userinfo}),
 		"/jwks":                             anyOrigin(s.cfg.Keys.JWKSHandler()),
-		"/.well-known/openid-configuration": anyOrigin(s.Metadata()),
-		"/.well-known/oauth-authorization-server": anyOrigin(s.Metadata()),
+		"/.well-known/openid-configuration": s.Metadata(),
+		"/.well-known/oauth-authorization-server": s.Metadata(),
 	} {
 		r.Path(path).Handler(handler)
 	}

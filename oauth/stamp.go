@@ -82,12 +82,6 @@ func (s Stamps) Open(sealed string, query url.Values) (Stamp, error) {
 // bound is the associated data: which server, and the hash of the request
 // without the stamp itself.
 func (s Stamps) bound(query url.Values) []byte {
-	q := make(url.Values, len(query))
-	for k, v := range query {
-		if k != stampParam {
-			q[k] = v
-		}
-	}
-	sum := sha256.Sum256([]byte(q.Encode()))
+	sum := sha256.Sum256([]byte(withoutStamp(query).Encode()))
 	return append([]byte(s.Server+"\x00"), sum[:]...)
 }

@@ -27,10 +27,24 @@ func readForm(w http.ResponseWriter, r *http.Request, repeatable ...string) (url
 	if err := r.ParseForm(); err != nil {
 		return nil, unreadable(err)
 	}
+	dropEmpty(r.PostForm) // in place: fosite reads the same
 	if name := repeated(r.PostForm, repeatable...); name != "" {
 		return nil, invalidRequest("The parameter %s is given more than once.", name)
 	}
 	return r.PostForm, nil
+}
+
+// dropEmpty takes away parameters without a value: they are as if they had been
+// left out (RFC 6749 §3.1, §3.2).
+func dropEmpty(form url.Values) {
+	for name, values := range form {
+		values = slices.DeleteFunc(values, func(v string) bool { return v == "" })
+		if len(values) == 0 {
+			delete(form, name)
+		} else {
+			form[name] = values
+		}
+	}
 }
 
 // repeated names a parameter with more than one value; empty if there is none.
@@ -91,7 +105,9 @@ func (s *Server) populate(requester fosite.AccessRequester, responder fosite.Acc
 	responder.SetAccessToken(token)
 	responder.SetTokenType("Bearer")
 	responder.SetExpiresIn(s.cfg.AccessTokenLifetime)
-	responder.SetScopes(i.scopes)
+	if len(i.scopes) > 0 {
+		responder.SetScopes(i.scopes)
+	}
 	if i.refresh != "" {
 		responder.SetExtra("refresh_token", i.refresh)
 	}

@@ -246,7 +246,7 @@ func TestStampBelongsToOneServerRequestAndHalfHour(t *testing.T) {
 		"another server":    open(Stamps{Box: box, Server: "myAS2", Now: s.Now}, sealed, query),
 		"another order":     open(s, sealed, url.Values{"client_id": {"web"}, "resource": {"b", "a"}}),
 		"one value less":    open(s, sealed, url.Values{"client_id": {"web"}, "resource": {"a"}}),
-		"one more":          open(s, sealed, url.Values{"client_id": {"web"}, "resource": {"a", "b"}, "x": {""}}),
+		"one more":          open(s, sealed, url.Values{"client_id": {"web"}, "resource": {"a", "b"}, "x": {"y"}}),
 		"joined":            open(s, sealed, url.Values{"client_id": {"web&resource=a"}, "resource": {"b"}}),
 		"another purpose":   open(Stamps{Box: newRoot(t).Box("stamp"), Server: "myAS", Now: s.Now}, sealed, query),
 		"cut":               open(s, sealed[:len(sealed)-1], query),

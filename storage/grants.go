@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/oauth"
+	"gatehouse.dev/gatehouse/sessions"
 )
 
 // State reads a grant by id, and whether jti, if not empty, is revoked, in one
@@ -80,6 +81,19 @@ func (s *Server) Redeem(ctx context.Context, grantID string, now time.Time) (boo
 			return err
 		}
 		redeemed = true
+		if grant.Refreshable {
+			// By then this grant is the newest in use, whenever it was made.
+			superseded, err := supersede(c, s.name, session.ID, at, maxRefreshable-1, `redeemed_at IS NOT NULL AND id <> ?`, grantID)
+			if err != nil {
+				return err
+			}
+			if superseded {
+				e := newEnder(c, s.realm, s.life, sessions.Ending{Reason: sessions.ReasonSuperseded}, now)
+				if err := e.settleOffline(doomed{s.name, session.ID}); err != nil {
+					return err
+				}
+			}
+		}
 		if session.activated.Valid {
 			return nil
 		}

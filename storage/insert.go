@@ -11,7 +11,8 @@ import (
 	"gatehouse.dev/gatehouse/sessions"
 )
 
-// maxRefreshable is how many live refreshable grants a session has at most.
+// maxRefreshable is how many redeemed live refreshable grants a session has at
+// most, and how many codes for such grants.
 const maxRefreshable = 20
 
 // errText is a mistake of the caller's, who should have refused the request.
@@ -221,31 +222,36 @@ func (i *insertion) upsert(authTime int64) error {
 	return nil
 }
 
-// makeRoom ends the oldest refreshable grants of a session that has as many as
-// it may.
+// makeRoom ends the oldest codes of a session that has as many waiting as it
+// may. Whoever can send the browser to /authorize can make codes, so they must
+// not take the place of grants that are in use: for those, Redeem makes room.
 func (i *insertion) makeRoom() error {
 	if !i.g.Grant.Refreshable {
 		return nil
 	}
+	var err error
+	i.superseded, err = supersede(i.c, i.name, i.session.ID, i.at, maxRefreshable-1, `redeemed_at IS NULL AND code_expires_at > ?`, i.at)
+	return err
+}
+
+// supersede ends the oldest of a session's live refreshable grants that where
+// chooses, but for so many, and tells whether there were any.
+func supersede(c conn, server, session string, at int64, keep int, where string, args ...any) (bool, error) {
 	var ids []string
-	if err := i.c.rows(func(scan func(...any) error) error {
+	if err := c.rows(func(scan func(...any) error) error {
 		var id string
 		err := scan(&id)
 		ids = append(ids, id)
 		return err
 	}, `SELECT id FROM grants WHERE authorization_server = ? AND session_id = ? AND refreshable
-		AND ended_at IS NULL AND burned_at IS NULL AND (redeemed_at IS NOT NULL OR code_expires_at > ?)
-		ORDER BY created_at, id`, i.name, i.session.ID, i.at); err != nil {
-		return err
+		AND ended_at IS NULL AND burned_at IS NULL AND `+where+` ORDER BY created_at, id`,
+		append([]any{server, session}, args...)...); err != nil || len(ids) <= keep {
+		return false, err
 	}
-	if len(ids) < maxRefreshable {
-		return nil
-	}
-	i.superseded = true
-	_, err := i.c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?
+	_, err := c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?
 		WHERE authorization_server = ? AND id IN ? AND ended_at IS NULL`,
-		i.at, string(sessions.ReasonSuperseded), i.name, ids[:len(ids)-maxRefreshable+1])
-	return err
+		at, string(sessions.ReasonSuperseded), server, ids[:len(ids)-keep])
+	return true, err
 }
 
 func (i *insertion) insert() error {

@@ -292,8 +292,22 @@ func oldestGrantEnds(w *world) {
 	if got.ID != session.ID || got.Offline || got.Ended != nil {
 		w.Errorf("without its offline grant the session is %+v", got)
 	}
-	w.pass(time.Second)
-	w.authorize(login, "album", refresh)
-	w.live(ids[1], false, "the oldest once more")
+	// Codes take no place of grants that are in use, however many there are:
+	// whoever can send the browser to /authorize can make them.
+	var codes []string
+	for range 25 {
+		w.pass(time.Second)
+		code, _ := w.authorize(login, "album", refresh)
+		codes = append(codes, code)
+	}
+	for _, id := range ids[1:] {
+		w.live(id, true, "a grant in use, behind 25 codes")
+	}
+	for i, code := range codes {
+		w.live(code, i >= 5, "code %d of 25", i)
+	}
+	w.redeem(codes[24])
+	w.live(ids[1], false, "the oldest, when a code was redeemed")
 	w.live(ids[2], true, "the one behind it")
+	w.live(codes[24], true, "the newest")
 }

@@ -1,0 +1,48 @@
+package oauth_test
+
+import (
+	"testing"
+	"time"
+
+	"gatehouse.dev/gatehouse/sessions"
+)
+
+// TestParameterWithoutAValueIsOmitted: RFC 6749 §3.1 and §3.2, "Parameters sent
+// without a value MUST be treated as if they were omitted from the request."
+func TestParameterWithoutAValueIsOmitted(t *testing.T) {
+	h := open(t, options{})
+	for _, s := range h.servers() {
+		b := h.signedIn("alex")
+		for _, name := range []string{"max_age", "resource", "request", "request_uri", "registration", "prompt", "response_mode", "id_token_hint", "ui_locales"} {
+			s.code(b, "web", name, "")
+		}
+		// Twice, once without a value, is once.
+		s.code(b, "web", "+scope", "")
+		code := s.code(b, "spa")
+		s.tokens(s.redeem("spa", code, "client_secret", "", "client_assertion", "", "client_assertion_type", "", "resource", ""))
+		plain := s.code(b, "web", "-code_challenge", "", "-code_challenge_method", "")
+		tk := s.tokens(s.redeem("web", plain, "code_verifier", ""))
+		s.tokens(s.refresh("web", tk.Refresh, "scope", "", "resource", ""))
+		s.tokens(s.token(own+"&client_secret=", "Authorization", basic("machine", "machine-secret-of-the-house")))
+		// What is demanded is missing where it has no value.
+		s.refresh("web", "").fails(badRequest, "invalid_request")
+		s.redeem("web", "").fails(badRequest, "invalid_request")
+		s.token("grant_type=", "Authorization", basic("machine", "machine-secret-of-the-house")).fails(badRequest, "invalid_request")
+	}
+}
+
+// TestOfflineRefreshDoesNotKeepTheLogin: what lives without the login says
+// nothing of whether somebody still sits at the browser.
+func TestOfflineRefreshDoesNotKeepTheLogin(t *testing.T) {
+	h := open(t, options{Lifetimes: sessions.Lifetimes{
+		LoginIdle: time.Hour, LoginAbsolute: 100 * time.Hour, SessionIdle: 50 * time.Hour, SessionAbsolute: 100 * time.Hour,
+		OfflineIdle: 200 * time.Hour, OfflineAbsolute: 1000 * time.Hour, RefreshGrace: 10 * time.Second}})
+	s, b := h.jwt, h.signedIn("alex")
+	tk := s.authorize(b, "web", "scope", "openid offline_access")
+	for range 3 {
+		h.wait(30 * time.Minute)
+		tk = s.tokens(s.refresh("web", tk.Refresh))
+	}
+	s.refused(b.get(s.request("web", "prompt", "none")), "login_required")
+	s.tokens(s.refresh("web", tk.Refresh))
+}
