@@ -46,3 +46,18 @@ func TestOfflineRefreshDoesNotKeepTheLogin(t *testing.T) {
 	s.refused(b.get(s.request("web", "prompt", "none")), "login_required")
 	s.tokens(s.refresh("web", tk.Refresh))
 }
+
+// TestAnswerToMaxAgeIsNotRepeatedLater: the sign-in that a request demanded
+// answers it once, also while it is young enough to pass by its age.
+func TestAnswerToMaxAgeIsNotRepeatedLater(t *testing.T) {
+	h := open(t, options{})
+	for _, s := range h.servers() {
+		b := h.signedIn("alex")
+		h.wait(2 * time.Minute)
+		page := b.follow(s.request("web", "max_age", "60")).isPage("/login")
+		back := b.submit(page, "username", "alex", "password", alexPassword).location()
+		s.authorized(b.follow(back))
+		h.wait(2 * time.Minute)
+		b.follow(back).isPage("/login")
+	}
+}
