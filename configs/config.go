@@ -54,6 +54,7 @@ type SMTP struct {
 type Realm struct {
 	Login    Login    `yaml:"login"`
 	Throttle Throttle `yaml:"throttle"`
+	Audit    Audit    `yaml:"audit"`
 	Users    []User   `yaml:"users"` // created at start if absent
 }
 
@@ -70,6 +71,11 @@ type Throttle struct {
 	Account int64         `yaml:"account"` // for one account
 	Address int64         `yaml:"address"` // for one IPv4 address or IPv6 network of 64 bits
 	Window  time.Duration `yaml:"window"`  // in which they are counted; the longest wait
+}
+
+// Audit is the record of who did what to whom.
+type Audit struct {
+	Retention time.Duration `yaml:"retention"` // how long events are kept
 }
 
 // User is an account that is created if the realm has none of its name.
@@ -186,6 +192,7 @@ const day = 24 * time.Hour
 func (r *Realm) setDefaults() {
 	r.Login = Login{IdleLifetime: day, Lifetime: 30 * day, Remember: true}
 	r.Throttle = Throttle{Account: 10, Address: 100, Window: 15 * time.Minute}
+	r.Audit = Audit{Retention: 365 * day}
 }
 
 func (s *AuthorizationServer) setDefaults() {

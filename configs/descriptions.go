@@ -30,6 +30,7 @@ var descriptions = map[string]string{
 
 	"Realm.login":    "Life of login sessions.",
 	"Realm.throttle": "How many attempts to sign in may fail before each further one costs a wait.",
+	"Realm.audit":    "The record of who did what to whom.",
 	"Realm.users":    "Users that are created at start where the realm has none of the name; existing ones are left alone.",
 
 	"Login.idle_lifetime": "A login ends when it was not used for so long. Default: 24h.",
@@ -39,6 +40,8 @@ var descriptions = map[string]string{
 	"Throttle.account": "For one account, known or not; twice as many from a browser that has signed in to it before. 1 to 1000. Default: 10.",
 	"Throttle.address": "For one IPv4 address or IPv6 /64 network. 1 to 1000000. Default: 100.",
 	"Throttle.window":  "The time in which they are counted, and the longest wait. 1s to 24h. Default: 15m.",
+
+	"Audit.retention": "How long an audit event is kept. 24h to 87600h. Default: 8760h.",
 
 	"User.username": "Name to sign in with; unique in the realm without regard to letter case.",
 	"User.password": "First password; best ${NAME} or file:PATH.",

@@ -227,7 +227,7 @@ func (h *house) start(base string) {
 	servers := map[string]*oauth.Server{}
 	p, err := passwords()
 	h.must(err)
-	pages, err := web.New(web.Config{Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: p, Logins: h.realm,
+	pages, err := web.New(web.Config{Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: p, Logins: h.realm, Audit: h.realm,
 		Sessions: &sessions.Manager{Realm: h.realm, Now: h.now}, Cookie: realmCookie, Lifetimes: life, Remember: true, Now: h.now, Logger: logger})
 	h.must(err)
 	for _, name := range []string{jwtServer, opaqueServer} {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
@@ -233,7 +234,7 @@ func (s *Server) writeClient(c conn, client *clients.Client, deleted *clientRow)
 		_, err := c.exec(`UPDATE clients SET uid = ?, name = ?, static = ?, secret_sha = ?, metadata = ?, created_at = ?, deleted_at = NULL
 			WHERE authorization_server = ? AND client_id = ?`, client.UID, client.Name(), client.Static, secret(client),
 			metadataOf(client.Metadata), stamp(client.CreatedAt), s.name, client.ClientID)
-		return err
+		return s.clientCreated(c, client, err)
 	}
 	if _, err := c.row([]any{&client.Number}, `SELECT COALESCE(MAX(number), 0) + 1 FROM clients WHERE realm = ?`, s.realm); err != nil {
 		return err
@@ -241,7 +242,16 @@ func (s *Server) writeClient(c conn, client *clients.Client, deleted *clientRow)
 	_, err = c.exec(`INSERT INTO clients (authorization_server, client_id, realm, uid, number, name, static, secret_sha, metadata, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name, client.ClientID, s.realm, client.UID, client.Number, client.Name(),
 		client.Static, secret(client), metadataOf(client.Metadata), stamp(client.CreatedAt))
-	return err
+	return s.clientCreated(c, client, err)
+}
+
+// clientCreated tells of a client that was written, unless that failed.
+func (s *Server) clientCreated(c conn, client *clients.Client, err error) error {
+	if err != nil {
+		return err
+	}
+	return c.record(s.realm, s.db.now(), audit.Event{Type: audit.ClientCreated, AuthorizationServer: s.name,
+		ClientID: client.ClientID, Detail: client.Name()})
 }
 
 // changeClient gives a live client the metadata of the file, if they differ.

@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/sessions"
 )
 
@@ -36,12 +37,16 @@ type Config struct {
 	MaxConnections int    // default: 16
 	Now            func() time.Time
 	Logger         *slog.Logger // default: slog.Default(). Never gets values of rows.
+	// Origin tells from where a call comes, for audit events. Default: from the
+	// server itself.
+	Origin func(context.Context) audit.Origin
 }
 
 // DB is one database. It is safe for concurrent use.
 type DB struct {
 	now    func() time.Time
 	logger *slog.Logger
+	origin func(context.Context) audit.Origin
 	dialect
 	closed atomic.Bool
 }
@@ -65,13 +70,16 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
+	if config.Origin == nil {
+		config.Origin = func(context.Context) audit.Origin { return audit.Origin{} }
+	}
 	if config.MaxConnections == 0 {
 		config.MaxConnections = defaultConnections
 	}
 	if config.MaxConnections < 0 {
 		return nil, fmt.Errorf("opening database: %d connections", config.MaxConnections)
 	}
-	db := &DB{now: config.Now, logger: config.Logger}
+	db := &DB{now: config.Now, logger: config.Logger, origin: config.Origin}
 	var err error
 	path, isSQLite := strings.CutPrefix(config.URL, "sqlite:")
 	switch {
@@ -139,6 +147,7 @@ func gormConfig() *gorm.Config {
 type conn struct {
 	db       *gorm.DB
 	postgres bool
+	origin   audit.Origin // of the call
 }
 
 // row reads the first row of a result into dest; false where there is none.
@@ -198,7 +207,7 @@ func (db *DB) do(ctx context.Context, pool *gorm.DB, f func(conn) error) error {
 	if db.postgres {
 		ctx, cancel := limit(ctx)
 		defer cancel()
-		return db.translate(f(conn{pool.WithContext(ctx), true}))
+		return db.translate(f(conn{pool.WithContext(ctx), true, db.origin(ctx)}))
 	}
 	return db.doSQLite(ctx, pool, f)
 }
@@ -211,7 +220,7 @@ func (db *DB) transact(ctx context.Context, f func(conn) error) error {
 			return db.transactSQLite(ctx, f)
 		}
 		return db.translate(db.writes.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return f(conn{tx, true})
+			return f(conn{tx, true, db.origin(ctx)})
 		}, db.begin))
 	})
 }

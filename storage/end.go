@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/sessions"
 )
 
@@ -22,16 +23,21 @@ func (e ender) effects(server string) (int64, error) {
 	var total int64
 	for _, effect := range e.ending.Effects {
 		var (
-			n   int64
-			err error
+			n     int64
+			err   error
+			event audit.Event
 		)
 		switch effect := effect.(type) {
 		case sessions.LockUser:
+			event = audit.Event{Type: audit.UserLocked, UserID: effect.UserID}
 			// A lock keeps the time at which it began.
 			n, err = e.onUser(`UPDATE users SET locked_at = COALESCE(locked_at, ?) WHERE realm = ? AND id = ?`, e.at, effect.UserID)
 		case sessions.SetPassword:
+			event = audit.Event{Type: audit.PasswordChanged, UserID: effect.UserID}
 			n, err = e.onUser(`UPDATE users SET password = ? WHERE realm = ? AND id = ?`, effect.PHC, effect.UserID)
 		case sessions.WithdrawConsent:
+			event = audit.Event{Type: audit.ConsentWithdraw, AuthorizationServer: effect.AuthorizationServer,
+				UserID: effect.UserID, ClientID: effect.ClientID}
 			if server != "" && server != effect.AuthorizationServer {
 				return 0, errEffect
 			}
@@ -40,6 +46,7 @@ func (e ender) effects(server string) (int64, error) {
 					effect.AuthorizationServer, effect.UserID, effect.ClientID, e.realm)
 			}
 		case sessions.DeleteClient:
+			event = audit.Event{Type: audit.ClientDeleted, AuthorizationServer: effect.AuthorizationServer, ClientID: effect.ClientID}
 			if server != "" && server != effect.AuthorizationServer {
 				return 0, errEffect
 			}
@@ -55,6 +62,13 @@ func (e ender) effects(server string) (int64, error) {
 			return 0, err
 		}
 		total += n
+		if n == 0 {
+			continue // nothing was done, and so there is nothing to tell of
+		}
+		event.Actor = e.ending.By.String()
+		if err := e.c.record(e.realm, utc(e.at), event); err != nil {
+			return 0, err
+		}
 	}
 	return total, nil
 }

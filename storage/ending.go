@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/sessions"
 )
 
@@ -46,6 +47,9 @@ func (e ender) endSessions(rows []doomed) (int, error) {
 			return err
 		}
 		n += int(changed)
+		if err := e.auditSessions(audit.SessionEnded, "ended_at", server, ids); err != nil {
+			return err
+		}
 		_, err = e.c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?
 			WHERE authorization_server = ? AND session_id IN ? AND ended_at IS NULL`,
 			e.at, string(e.ending.Reason), server, ids)
@@ -82,6 +86,9 @@ func (e ender) detach(rows []doomed) error {
 		if _, err := e.c.exec(`UPDATE oauth2_sessions SET detached_at = ?
 			WHERE authorization_server = ? AND id IN ? AND detached_at IS NULL AND ended_at IS NULL`,
 			e.at, server, ids); err != nil {
+			return err
+		}
+		if err := e.auditSessions(audit.SessionDetached, "detached_at", server, ids); err != nil {
 			return err
 		}
 		_, err := e.c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?
@@ -176,6 +183,9 @@ func (e ender) endLogin(id string) (int, error) {
 		e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id); err != nil {
 		return 0, err
 	}
+	if err := e.auditLogins(`l.id = ?`, id); err != nil {
+		return 0, err
+	}
 	const ofLogin = `s.realm = ? AND s.login_id = ? AND s.detached_at IS NULL`
 	rows, err := e.lockSessions(ofLogin, e.realm, id)
 	if err != nil || len(rows) == 0 {
@@ -220,6 +230,9 @@ func (e ender) endUser(id string) (int, error) {
 		e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id); err != nil {
 		return 0, err
 	}
+	if err := e.auditLogins(`l.user_id = ?`, id); err != nil {
+		return 0, err
+	}
 	rows, err := e.lockSessions(`s.realm = ? AND s.user_id = ?`, e.realm, id)
 	if err != nil {
 		return 0, err
@@ -238,6 +251,9 @@ func (e ender) endGrant(session doomed, id string, refreshable bool) (int, error
 	}
 	if changed == 0 {
 		return 0, sessions.ErrNotFound
+	}
+	if err := e.auditMisuse(session.server, id); err != nil {
+		return 0, err
 	}
 	if refreshable {
 		more, err := e.refreshable(session)

@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 )
@@ -126,7 +129,12 @@ func (i *insertion) remember() error {
 			client_uid = excluded.client_uid, scopes = excluded.scopes, resources = excluded.resources, consented_at = excluded.consented_at`,
 		i.name, i.g.Grant.UserID, i.g.Grant.ClientID, i.realm, i.clientUID,
 		list(i.g.Consent.Scopes), list(i.g.Consent.Resources), stamp(i.g.Consent.At))
-	return err
+	if err != nil {
+		return err
+	}
+	return i.c.record(i.realm, i.now, audit.Event{Type: audit.Consent, Actor: user(i.g.Grant.UserID), AuthorizationServer: i.name,
+		UserID: i.g.Grant.UserID, ClientID: i.g.Grant.ClientID, LoginID: i.g.LoginID,
+		Detail: strings.Join(append(slices.Clone(i.g.Consent.Scopes), i.g.Consent.Resources...), " ")})
 }
 
 // continueOrBegin judges the back door, ends a session of the login and client

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/keys"
 )
 
@@ -101,6 +102,10 @@ func (s *Server) InsertSigningKeys(ctx context.Context, records []keys.SigningKe
 			if _, err := c.exec(`INSERT INTO signing_keys
 				(owner, id, algorithm, slot, sealed, public, created_at, activates_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 				s.owner, k.ID, k.Algorithm, k.Slot, k.Sealed, string(k.Public), stamp(k.CreatedAt), stamp(k.ActivatesAt)); err != nil {
+				return err
+			}
+			if err := c.record(s.realm, s.db.now(), audit.Event{Type: audit.KeyRotated, AuthorizationServer: s.name,
+				Detail: k.Algorithm + " " + k.ID}); err != nil {
 				return err
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/sessions"
 )
 
@@ -165,7 +166,11 @@ func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.
 			}
 			login, err = r.beginLogin(c, in, now)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return c.record(r.name, now, audit.Event{Type: audit.SignIn, Actor: user(in.UserID), UserID: in.UserID,
+			LoginID: login.ID, Address: in.Address, Detail: strings.Join(in.AMR, " ")})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("recording sign-in: %w", err)

@@ -3,11 +3,13 @@
 package storage
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/storage/pgtest"
 	"gatehouse.dev/gatehouse/storage/storagetest"
 )
@@ -56,7 +58,8 @@ func TestConformance(t *testing.T) {
 		for _, connections := range []int{8, 1} {
 			t.Run(name+map[int]string{8: "", 1: "WithOneConnection"}[connections], func(t *testing.T) {
 				storagetest.Run(t, func(t *testing.T, now func() time.Time) (a, b storagetest.Handles) {
-					config := Config{URL: newDatabase(t), MaxConnections: connections, Now: now}
+					config := Config{URL: newDatabase(t), MaxConnections: connections, Now: now,
+						Origin: func(context.Context) audit.Origin { return storagetest.Origin }}
 					return handles(openMigrated(t, config)), handles(openMigrated(t, config))
 				})
 			})

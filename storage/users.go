@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/users"
@@ -125,13 +126,16 @@ func (r *Realm) InsertUser(ctx context.Context, u *users.User) error {
 	if err != nil {
 		return fmt.Errorf("inserting user: %w", err)
 	}
-	err = r.db.write(ctx, func(c conn) error {
+	err = r.db.transact(ctx, func(c conn) error {
 		_, err := c.exec(`INSERT INTO users
 			(realm, id, username, username_key, password, claims, roles, salt, created_at, locked_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			r.name, u.ID, u.Username, key, u.Password, document(u.Claims), list(u.Roles), blob(u.Salt),
 			stamp(u.CreatedAt), nullable(u.LockedAt))
-		return err
+		if err != nil {
+			return err
+		}
+		return c.record(r.name, r.db.now(), audit.Event{Type: audit.UserCreated, UserID: u.ID, Detail: u.Username})
 	})
 	if isDuplicate(err) {
 		err = users.ErrExists
@@ -147,12 +151,15 @@ func (r *Realm) UnlockUser(ctx context.Context, id string) error {
 	if !storable(id) {
 		return fmt.Errorf("unlocking user: %w", users.ErrNotFound)
 	}
-	err := r.db.write(ctx, func(c conn) error {
+	err := r.db.transact(ctx, func(c conn) error {
 		n, err := c.exec(`UPDATE users SET locked_at = NULL WHERE realm = ? AND id = ?`, r.name, id)
 		if err == nil && n == 0 {
 			err = users.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return c.record(r.name, r.db.now(), audit.Event{Type: audit.UserUnlocked, UserID: id})
 	})
 	if err != nil {
 		return fmt.Errorf("unlocking user: %w", err)

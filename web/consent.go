@@ -95,6 +95,9 @@ func (p *Pages) postConsent(w http.ResponseWriter, r *http.Request) error {
 	if login == nil || i.Stamp.LoginID != login.ID || i.Stamp.UserID != user.ID {
 		return errNotAsked
 	}
+	if decision == oauth.DecisionDeny {
+		p.auditDenial(r, i, login)
+	}
 	i.Stamp.Decision, i.Stamp.Scopes, i.Stamp.Resources, i.Stamp.DecidedAt = decision, i.Scopes, i.Resources, p.now()
 	return p.redirect(w, r, server.Resume(i))
 }

@@ -128,6 +128,7 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	servers := map[string]*oauth.Server{}
 	cookie := sessions.Cookie{Realm: "default"}
 	cfg := web.Config{
+		Audit: h.realm,
 		Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: h.passwords, Logins: h.realm,
 		Sessions: h.manager, Cookie: cookie, Lifetimes: houseLifetimes, Remember: true,
 		RequestID: func(context.Context) string { return "request-4711" }, Now: h.now, Logger: logger,
@@ -177,6 +178,17 @@ func (h *house) addUser(name, password, shown string) {
 	err = h.realm.InsertUser(context.Background(), &users.User{ID: uuid.NewString(), Username: name, Password: phc,
 		Claims: users.Claims{Name: shown}, Salt: make([]byte, 32), CreatedAt: h.now()})
 	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// lock locks an account, as an operator does.
+func (h *house) lock(name string) {
+	h.t.Helper()
+	id := h.userID(name)
+	if _, err := h.manager.End(context.Background(), sessions.Target{User: id}, sessions.Ending{
+		By: sessions.Actor{Kind: sessions.ActorOperator, ID: "test"}, Reason: sessions.ReasonUserLocked,
+		Effects: []sessions.Effect{sessions.LockUser{UserID: id}}}); err != nil {
 		h.t.Fatal(err)
 	}
 }

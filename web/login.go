@@ -79,6 +79,7 @@ func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	login, err := p.proveAndSignIn(w, r, username, password, i, f.Remember)
+	p.auditRefusal(r, username, i, err)
 	blocked := (*throttle.Blocked)(nil)
 	switch {
 	case errors.As(err, &blocked):

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/web"
 )
 
@@ -120,12 +119,7 @@ func TestFailedSignInTellsNothing(t *testing.T) {
 func TestUnfitSignInsAreRefused(t *testing.T) {
 	h := open(t, nil)
 	h.addUser("locked", "correct horse locked", "")
-	id := h.userID("locked")
-	if _, err := h.manager.End(context.Background(), sessions.Target{User: id}, sessions.Ending{
-		By: sessions.Actor{Kind: sessions.ActorOperator, ID: "test"}, Reason: sessions.ReasonUserLocked,
-		Effects: []sessions.Effect{sessions.LockUser{UserID: id}}}); err != nil {
-		t.Fatal(err)
-	}
+	h.lock("locked")
 	const wrong = "User name or password is wrong."
 	for _, c := range []struct{ name, username, password, want string }{
 		{"no user name", "", alexPassword, "Enter your user name."},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/throttle"
@@ -26,6 +27,12 @@ const (
 	maxBody      = 64 << 10 // bytes of a form; it carries the authorization request, encoded
 	maxUserAgent = 512      // bytes of a login's user agent
 )
+
+// Audit keeps the audit events of a realm that no other row is written with.
+type Audit interface {
+	// Record writes one event; those that audit.Event.Counted names are counted.
+	Record(ctx context.Context, event audit.Event) error
+}
 
 // Config is everything that a realm's pages are made of.
 type Config struct {
@@ -50,6 +57,8 @@ type Config struct {
 	// Throttle limits how often passwords can be guessed; the realm's.
 	// Default: nothing does.
 	Throttle *throttle.Throttle
+
+	Audit Audit // required
 
 	// PasswordWait is how long a sign-in may wait for its turn to have its
 	// password checked. Default: 5 s.
@@ -85,8 +94,8 @@ func New(cfg Config) (*Pages, error) {
 		base.RawQuery != "", base.Fragment != "", strings.HasSuffix(base.Path, "/"):
 		return nil, fmt.Errorf("web: base URL %q is not an absolute http or https URL without trailing slash", cfg.Base)
 	case cfg.Realm == "" || cfg.Servers == nil || cfg.Users == nil || cfg.Passwords == nil ||
-		cfg.Logins == nil || cfg.Sessions == nil || cfg.Sessions.Realm == nil || cfg.Cookie.Realm == "":
-		return nil, errors.New("web: realm, servers, users, passwords, logins, sessions and cookie are required")
+		cfg.Logins == nil || cfg.Sessions == nil || cfg.Sessions.Realm == nil || cfg.Cookie.Realm == "" || cfg.Audit == nil:
+		return nil, errors.New("web: realm, servers, users, passwords, logins, sessions, cookie and audit are required")
 	case cfg.Lifetimes.LoginAbsolute <= 0:
 		return nil, errors.New("web: a login's lifetime must be positive")
 	}

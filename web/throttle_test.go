@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/users"
 	"gatehouse.dev/gatehouse/web"
@@ -221,12 +220,7 @@ func TestOneAddressTriesManyAccounts(t *testing.T) {
 func TestWhatIsNoFailureIsGivenBack(t *testing.T) {
 	h, _ := openThrottled(t, throttle.Limits{Account: 2, Address: 2})
 	h.addUser("locked", "correct horse locked", "")
-	id := h.userID("locked")
-	if _, err := h.manager.End(t.Context(), sessions.Target{User: id}, sessions.Ending{
-		By: sessions.Actor{Kind: sessions.ActorOperator, ID: "test"}, Reason: sessions.ReasonUserLocked,
-		Effects: []sessions.Effect{sessions.LockUser{UserID: id}}}); err != nil {
-		t.Fatal(err)
-	}
+	h.lock("locked")
 	h.browser().try(h.browser().get(h.request("album")), "alex", "wrong password", "").expect(422)
 	for range 4 {
 		b := h.browser() // which is known nowhere

@@ -67,7 +67,7 @@ func (a *serverCommand) with(ctx context.Context, s streams, f func(*serverDoor)
 	if !ok {
 		return usagef("no authorization server %q is configured, but %s", name, strings.Join(known, ", "))
 	}
-	db, err := openDatabase(ctx, cfg, time.Now, commandLogger(s))
+	db, err := openDatabase(ctx, cfg, time.Now, commandOrigin, commandLogger(s))
 	if err != nil {
 		return err
 	}

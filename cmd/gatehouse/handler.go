@@ -91,6 +91,7 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			Lifetimes:     lifetimes,
 			Remember:      cfg.Login.Remember,
 			Throttle:      guesses,
+			Audit:         store,
 			ClientAddress: clientAddress,
 			RequestID:     requestID,
 			Now:           h.now,
@@ -102,7 +103,8 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 		realms[name] = r
 		all.touchers = append(all.touchers, t)
 		all.sweeps = append(all.sweeps, sweepJob{owner: "realm:" + name, store: store, history: h.history(name)},
-			sweepJob{owner: "realm:" + name, store: throttleSweep{guesses, h.now}})
+			sweepJob{owner: "realm:" + name, store: throttleSweep{guesses, h.now}},
+			sweepJob{owner: "realm:" + name, store: auditSweep{store, cfg.Audit.Retention, h.now}})
 	}
 
 	for _, name := range h.cfg.AuthorizationServerNames() {

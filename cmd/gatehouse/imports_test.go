@@ -17,18 +17,18 @@ const modulePath = "gatehouse.dev/gatehouse"
 // import all.
 var mayImport = map[string][]string{
 	// level 0
-	"keys": {}, "users": {}, "sessions": {}, "clients": {}, "throttle": {},
+	"keys": {}, "users": {}, "sessions": {}, "clients": {}, "throttle": {}, "audit": {},
 	// level 1
 	"oauth":             {"keys", "sessions", "clients", "users"},
 	"sessions/jsonapi":  {"sessions"},
 	"sessions/usersapi": {"sessions"},
 	"configs":           {"clients"},
 	// level 2
-	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "storage/migrations"},
-	"web":     {"oauth", "sessions", "users", "clients", "throttle"},
+	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "storage/migrations"},
+	"web":     {"oauth", "sessions", "users", "clients", "throttle", "audit"},
 	// beside them
 	"storage/migrations":  {},
-	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle"},
+	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit"},
 	"storage/pgtest":      {},
 	"relyingparty":        {},
 	"cmd/relyingparty":    {"relyingparty"},

@@ -113,7 +113,7 @@ func newKeysRewrap(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := openDatabase(c.Context(), cfg, time.Now, commandLogger(s))
+			db, err := openDatabase(c.Context(), cfg, time.Now, commandOrigin, commandLogger(s))
 			if err != nil {
 				return err
 			}

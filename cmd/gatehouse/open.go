@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/configs"
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/storage"
@@ -36,9 +37,10 @@ func loadConfig(file string) (*configs.Config, error) {
 }
 
 // openDatabase connects to the configured database and brings its tables up to
-// date.
-func openDatabase(ctx context.Context, cfg *configs.Config, now func() time.Time, logger *slog.Logger) (*storage.DB, error) {
-	db, err := storage.Open(ctx, storage.Config{URL: string(cfg.Database), Now: now, Logger: logger})
+// date. origin is for audit events.
+func openDatabase(ctx context.Context, cfg *configs.Config, now func() time.Time,
+	origin func(context.Context) audit.Origin, logger *slog.Logger) (*storage.DB, error) {
+	db, err := storage.Open(ctx, storage.Config{URL: string(cfg.Database), Now: now, Logger: logger, Origin: origin})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/configs"
 )
 
@@ -309,6 +310,21 @@ func TestConfigurationPageNamesEveryKey(t *testing.T) {
 	for _, key := range keys {
 		if !regexp.MustCompile("`[^`\n]*\\b" + key + "\\b[^`\n]*`").MatchString(page) {
 			t.Errorf("docs/configuration.md does not name %s", key)
+		}
+	}
+}
+
+func TestAuditPageNamesEveryEvent(t *testing.T) {
+	page := document(t, "docs/audit.md")
+	for _, event := range audit.Types() {
+		if !strings.Contains(page, "`"+string(event)+"`") {
+			t.Errorf("docs/audit.md does not name %s", event)
+		}
+	}
+	for field := range reflect.TypeFor[auditItem]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if !strings.Contains(page, "`"+name+"`") {
+			t.Errorf("docs/audit.md does not explain %s", name)
 		}
 	}
 }

@@ -130,7 +130,7 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 	if err != nil {
 		return nil, err
 	}
-	if i.db, err = openDatabase(ctx, cfg, o.now, o.logger); err != nil {
+	if i.db, err = openDatabase(ctx, cfg, o.now, requestOrigin, o.logger); err != nil {
 		return nil, err
 	}
 	h := &house{cfg: cfg, db: i.db, kek: kek, metrics: newMetrics(), now: o.now, logger: o.logger}

@@ -35,7 +35,7 @@ func (u *userCommand) with(ctx context.Context, s streams, f func(*storage.Realm
 	if err != nil {
 		return err
 	}
-	db, err := openDatabase(ctx, cfg, time.Now, commandLogger(s))
+	db, err := openDatabase(ctx, cfg, time.Now, commandOrigin, commandLogger(s))
 	if err != nil {
 		return err
 	}

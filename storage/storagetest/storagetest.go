@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/oauth"
@@ -37,6 +38,9 @@ type RealmStore interface {
 	sessions.RealmStore
 	keys.RootStore
 	throttle.Store
+	Record(ctx context.Context, event audit.Event) error
+	Events(ctx context.Context, filter audit.Filter) ([]audit.Event, error)
+	SweepAudit(ctx context.Context, before time.Time, limit int) (int, error)
 	Sweep(ctx context.Context, history time.Duration, limit int) (sessions.Swept, error)
 }
 
@@ -127,6 +131,13 @@ func Run(t *testing.T, open Open) {
 		{"SweeperRemovesExpiredMarks", sweepMarks},
 		{"RenewalsDontGrow", sweepRenewals},
 		{"RaceOfSweepers", raceSweepers},
+		{"ActsAreAudited", actsAreAudited},
+		{"UndoneActsAreNotAudited", undoneActs},
+		{"RefusedSignInsAreCounted", refusedSignIns},
+		{"AuditEventsAreChosen", auditFilter},
+		{"AuditEventsAreReadInPages", auditPages},
+		{"AuditEventsAreSwept", auditSweep},
+		{"RaceOfRefusedSignIns", raceRefusedSignIns},
 		{"RaceToRedeem", raceRedeem},
 		{"RaceToAdvance", raceAdvance},
 		{"RaceForOneSession", raceTwins},
