@@ -54,7 +54,7 @@ const (
 // Reasons of refused sign-ins. Reasons of endings are those of the package
 // sessions.
 const (
-	WrongCredentials = "wrong_credentials" // no such account, or not its password
+	WrongCredentials = "wrong_credentials" //nolint:gosec // a reason: no such account, or not its password
 	Locked           = "locked"            // right password, locked account
 	Throttled        = "throttled"         // too many attempts before this one; the password was not looked at
 )
