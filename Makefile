@@ -6,11 +6,12 @@ SHELL := bash
 GO ?= go
 # Tools have a module of their own, so that theirs is not the product's graph.
 TOOL := $(GO) tool -modfile=tools/go.mod
-CLIENT := cmd/gatehouse/testdata/openid-client
+# npm packages that tests run: a relying party, and a judge of pages.
+PACKAGES := cmd/gatehouse/testdata/openid-client cmd/gatehouse/testdata/axe
 
 # The outside programs that at least one test of `make test` must have used. A
 # test suite reports a use as described in CONTRIBUTING.md.
-PROGRAMS := postgresql openid-client chromium
+PROGRAMS := postgresql openid-client chromium axe-core
 
 .PHONY: help
 help: ## list the targets
@@ -39,20 +40,20 @@ check: ## gofmt, vet, tidiness, staticcheck, golangci-lint
 	@$(TOOL) golangci-lint run ./...
 
 # npm writes this file last of all.
-$(CLIENT)/node_modules/.package-lock.json: $(CLIENT)/package.json $(CLIENT)/package-lock.json
-	@echo "npm ci ($(CLIENT))"
-	@cd $(CLIENT) && npm ci --no-progress --loglevel=error
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@echo "npm ci ($*)"
+	@cd $* && npm ci --no-progress --loglevel=error
 	@touch $@
 
-.PHONY: openid-client
-openid-client: $(CLIENT)/node_modules/.package-lock.json
+.PHONY: packages
+packages: $(PACKAGES:%=%/node_modules/.package-lock.json)
 
 .PHONY: test
 test: setup ## all tests with the race detector (ARGS="-run X ./storage/..." narrows them)
-	@$(MAKE) --no-print-directory openid-client
+	@$(MAKE) --no-print-directory packages
 	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh -race -timeout 18m $(or $(ARGS),./...)
 
 .PHONY: test-long
 test-long: setup ## million-row tests, long random sequences, races across processes
-	@$(MAKE) --no-print-directory openid-client
+	@$(MAKE) --no-print-directory packages
 	@GATEHOUSE_LONG=1 tools/gotest.sh -run Long -timeout 40m $(or $(ARGS),./...)

@@ -4,15 +4,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"golang.org/x/oauth2"
 )
@@ -20,6 +25,22 @@ import (
 // openChromium opens a real browser with a profile of its own. The preferences,
 // JSON, are what its settings page would have written; empty: the usual ones.
 func openChromium(t *testing.T, preferences string) *chromium {
+	t.Helper()
+	return openBrowser(t, browserOptions{Preferences: preferences})
+}
+
+// browserOptions are whose browser it is. The zero value is a desktop's, with
+// scripts.
+type browserOptions struct {
+	Preferences string // JSON, as the settings page writes it
+	Profile     string // directory; default: a fresh one
+	Phone       bool   // 390 by 844 with a finger, not 1280 by 800 with a mouse
+	NoScript    bool   // scripts of pages don't run
+	Dark        bool   // the person prefers dark colours
+	Language    string // of Accept-Language; default: the browser's
+}
+
+func openBrowser(t *testing.T, o browserOptions) *chromium {
 	t.Helper()
 	took(t, "chromium")
 	program := ""
@@ -33,37 +54,70 @@ func openChromium(t *testing.T, preferences string) *chromium {
 	if program == "" {
 		t.Fatal("Chromium is not installed; install it with: sudo apt-get install chromium")
 	}
-	// Not t.TempDir: the browser's helpers may write for a moment after its end.
-	profile, err := os.MkdirTemp("", "gatehouse-chromium-")
-	if err != nil {
-		t.Fatal(err)
+	if o.Profile == "" {
+		o.Profile = browserProfile(t)
 	}
-	t.Cleanup(func() { os.RemoveAll(profile) })
-	if preferences != "" {
-		if err := os.Mkdir(filepath.Join(profile, "Default"), 0o700); err != nil {
+	if o.Preferences != "" {
+		if err := os.MkdirAll(filepath.Join(o.Profile, "Default"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, filepath.Join(profile, "Default", "Preferences"), preferences)
+		writeFile(t, filepath.Join(o.Profile, "Default", "Preferences"), o.Preferences)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(profile),
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(o.Profile),
 		chromedp.Flag("lang", "en"), chromedp.Env("LANGUAGE=en"), chromedp.DisableGPU)
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to sandbox for root
 	}
-	ctx, end := context.WithTimeout(context.Background(), time.Minute)
+	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(end)
 	ctx, endAllocator := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(endAllocator)
 	ctx, endBrowser := chromedp.NewContext(ctx)
 	t.Cleanup(endBrowser)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
-	return &chromium{ctx: ctx, t: t}
+	c := &chromium{ctx: ctx, t: t}
+	t.Cleanup(c.close)
+	viewport := chromedp.EmulateViewport(1280, 800)
+	if o.Phone {
+		viewport = chromedp.EmulateViewport(390, 844, chromedp.EmulatePortrait, chromedp.EmulateMobile, chromedp.EmulateTouch)
+	}
+	c.do(viewport, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		theme := "light"
+		if o.Dark {
+			theme = "dark"
+		}
+		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}})
+		if err == nil && o.NoScript {
+			_, err = cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		}
+		if err == nil && o.Language != "" {
+			_, err = cdp.Call(ctx, target, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": o.Language}})
+		}
+		return err
+	}))
+	return c
 }
+
+// browserProfile is a directory for a browser to keep things in. It is not of
+// t.TempDir: the browser's helpers may write for a moment after its end.
+func browserProfile(t *testing.T) string {
+	t.Helper()
+	profile, err := os.MkdirTemp("", "gatehouse-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(profile) })
+	return profile
+}
+
+// close ends the browser as a person does. It may be called more than once.
+func (c *chromium) close() { c.once.Do(func() { _ = chromedp.Cancel(c.ctx) }) }
 
 // chromium is a person's real browser with one tab.
 type chromium struct {
-	ctx context.Context
-	t   *testing.T
+	ctx  context.Context
+	t    *testing.T
+	once sync.Once
 }
 
 // do runs actions, and shows where the browser is when one fails.
@@ -113,15 +167,32 @@ func (c *chromium) location() string {
 func (c *chromium) signIn(username, password string) {
 	c.t.Helper()
 	c.text("form[action$='/login'] button.primary")
-	c.do(chromedp.SetValue(chromedp.CSS("#username"), username), chromedp.SendKeys(chromedp.CSS("#password"), password),
-		chromedp.Click(chromedp.CSS("form[action$='/login'] button.primary")))
+	c.do(chromedp.SetValue(chromedp.CSS("#username"), username), chromedp.SendKeys(chromedp.CSS("#password"), password))
+	c.leave("form[action$='/login'] button.primary")
+}
+
+// leave clicks what leads to another page, and waits until this one is gone.
+func (c *chromium) leave(selector string) {
+	c.t.Helper()
+	c.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := chromedp.Evaluate[bool]("window.here = true")(ctx, target)
+		return err
+	}), chromedp.Click(chromedp.CSS(selector)))
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		// It fails while the browser is between two pages.
+		if here, err := chromedp.Run(c.ctx, chromedp.Evaluate[bool]("window.here === true")); err == nil && !here {
+			return
+		}
+		c.do(chromedp.Sleep(10 * time.Millisecond))
+	}
+	c.fail(errors.New("the browser stays where it is"))
 }
 
 // decide answers the consent page.
 func (c *chromium) decide(decision string) {
 	c.t.Helper()
 	c.text("button[name=decision]")
-	c.do(chromedp.Click(chromedp.CSS("button[name=decision][value=" + decision + "]")))
+	c.leave("button[name=decision][value=" + decision + "]")
 }
 
 func formPost() oauth2.AuthCodeOption { return oauth2.SetAuthURLParam("response_mode", "form_post") }

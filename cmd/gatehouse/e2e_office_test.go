@@ -106,6 +106,7 @@ type relyingParty struct {
 
 	mu      sync.Mutex
 	begun   map[string]sentOff  // by state
+	last    string              // state of the latest request
 	arrived map[string]*landing // by state
 }
 
@@ -155,7 +156,7 @@ func (rp *relyingParty) Begin(options ...oauth2.AuthCodeOption) (request, state 
 	b := sentOff{nonce: oauth2.GenerateVerifier(), verifier: oauth2.GenerateVerifier()}
 	state = oauth2.GenerateVerifier()
 	rp.mu.Lock()
-	rp.begun[state] = b
+	rp.begun[state], rp.last = b, state
 	rp.mu.Unlock()
 	return rp.AuthCodeURL(state, append([]oauth2.AuthCodeOption{oidc.Nonce(b.nonce), oauth2.S256ChallengeOption(b.verifier)}, options...)...), state
 }

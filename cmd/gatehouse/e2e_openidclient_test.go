@@ -37,7 +37,7 @@ func nodeFlow(t *testing.T, config map[string]any) (result nodeResult, ok bool) 
 		t.Fatal("Node.js is not installed; install it with: sudo apt-get install nodejs npm")
 	}
 	if _, err := os.Stat(filepath.Join(openIDClient, "node_modules", "openid-client")); err != nil {
-		t.Fatal("npm's openid-client is not installed; install it with: make openid-client")
+		t.Fatal("npm's openid-client is not installed; install it with: make packages")
 	}
 	input, err := json.Marshal(config)
 	if err != nil {
