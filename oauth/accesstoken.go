@@ -138,9 +138,27 @@ func (s *Server) living(ctx context.Context, c *accessClaims) (*State, bool, err
 	}
 	ok := state.Live && !state.Revoked && state.Grant.ClientID == c.ClientID && state.Session.ID == c.Session
 	if ok {
+		if err := s.lapse(ctx, state); err != nil {
+			return nil, false, err
+		}
 		s.touch(state, false)
 	}
 	return state, ok, nil
+}
+
+// lapse ends what of a session is over by time before its use is noted: being
+// used later must not bring back what was refused before. It writes once, when
+// an offline session is used after an idle time.
+func (s *Server) lapse(ctx context.Context, state *State) error {
+	if !state.Lapsed {
+		return nil
+	}
+	_, err := s.cfg.Sessions.End(ctx, sessions.Target{Session: state.Session.ID, Lapsed: true},
+		sessions.Ending{Reason: sessions.ReasonExpired, At: s.now()})
+	if errors.Is(err, sessions.ErrNotFound) {
+		return nil // ended meanwhile
+	}
+	return err
 }
 
 // touch notes that a session was used; by its login's own browser or by a

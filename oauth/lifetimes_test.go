@@ -159,6 +159,47 @@ func TestOfflineSessionEndsWhenIdle(t *testing.T) {
 	s.refresh("web", tk.Refresh).fails(badRequest, "invalid_grant")
 }
 
+// An offline grant keeps its session, but what of it needs the login and was
+// refused once, because the session was idle or too old for it, stays dead.
+func TestUseOfAnOfflineGrantBringsNothingBack(t *testing.T) {
+	for name, revive := range map[string]func(s *as, b *browser, offline tokens){
+		"refresh":       func(s *as, _ *browser, offline tokens) { s.tokens(s.refresh("web", offline.Refresh)) },
+		"access token":  func(s *as, _ *browser, offline tokens) { s.alive(offline.Access, true) },
+		"authorization": func(s *as, b *browser, _ tokens) { s.authorize(b, "web") },
+	} {
+		t.Run("idle, "+name, func(t *testing.T) {
+			h := open(t, options{Lifetimes: idleSoon})
+			for _, s := range h.servers() {
+				b := h.signedIn("alex")
+				plain := s.authorize(b, "web")
+				offline := s.authorize(b, "web", "scope", "openid offline_access")
+				h.wait(2 * time.Minute)
+				s.refresh("web", plain.Refresh).fails(badRequest, "invalid_grant")
+				revive(s, b, offline)
+				s.refresh("web", plain.Refresh).fails(badRequest, "invalid_grant")
+				s.alive(plain.Access, false)
+				s.tokens(s.refresh("web", offline.Refresh))
+			}
+		})
+	}
+	t.Run("too old, authorization", func(t *testing.T) {
+		h := open(t, options{})
+		s, b := h.jwt, h.signedIn("alex")
+		plain := s.keepUp("web", s.authorize(b, "web"), 19)
+		s.authorize(b, "web", "scope", "openid offline_access")
+		h.wait(time.Hour)
+		s.refresh("web", plain.Refresh).fails(badRequest, "invalid_grant")
+		s.authorized(b.signIn(b.follow(s.request("web")), "alex"))
+		s.refresh("web", plain.Refresh).fails(badRequest, "invalid_grant")
+	})
+}
+
+// idleSoon are lifetimes by which a session is idle while its access tokens live.
+var idleSoon = sessions.Lifetimes{
+	LoginIdle: 10 * time.Hour, LoginAbsolute: 100 * time.Hour, SessionIdle: time.Minute, SessionAbsolute: 20 * time.Hour,
+	OfflineIdle: 200 * time.Hour, OfflineAbsolute: 1000 * time.Hour, RefreshGrace: 10 * time.Second,
+}
+
 func TestSessionEndsWithItsUser(t *testing.T) {
 	h := open(t, options{})
 	for _, s := range h.servers() {

@@ -48,6 +48,9 @@ func (h refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if !state.Live {
 		return errRefresh()
 	}
+	if err := s.lapse(ctx, state); err != nil {
+		return err
+	}
 	generation, err := s.rotate(ctx, client, g, value.generation)
 	if err != nil {
 		return err

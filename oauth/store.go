@@ -56,6 +56,7 @@ type Grant struct {
 type State struct {
 	Grant   Grant
 	Live    bool // grant, session, login where needed, client and user are live
+	Lapsed  bool // Live without the login, while what of the session needs it may be over by time
 	Session sessions.Session
 	User    users.User // without its password
 	Revoked bool       // the jti that was asked about is revoked

@@ -114,6 +114,7 @@ type Target struct {
 	OfUser   string // only if it belongs to this user
 	OfClient string // only if it belongs to this client
 	Except   string // with All: not this session
+	Lapsed   bool   // with Session: only its grants that need the login and are over by time; it goes on by others
 }
 
 // Ending is who ends something and why.

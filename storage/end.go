@@ -89,7 +89,7 @@ func (r *Realm) End(ctx context.Context, target sessions.Target, ending sessions
 	if !storable(target.Login, target.User, target.OfUser) {
 		return 0, sessions.ErrNotFound
 	}
-	if target.Grant+target.Session+target.Client+target.OfClient+target.Except != "" || target.All || (target.Login == "") == (target.User == "") {
+	if target.Grant+target.Session+target.Client+target.OfClient+target.Except != "" || target.All || target.Lapsed || (target.Login == "") == (target.User == "") {
 		return 0, errTarget
 	}
 	var n int
@@ -151,7 +151,8 @@ func (s *Server) End(ctx context.Context, target sessions.Target, ending session
 		named++
 	}
 	// Without a user "all" would be everybody's.
-	if named != 1 || target.Login+target.User != "" || (target.All && target.OfUser == "") || (target.Except != "" && !target.All) {
+	if named != 1 || target.Login+target.User != "" || (target.All && target.OfUser == "") || (target.Except != "" && !target.All) ||
+		(target.Lapsed && target.Session == "") {
 		return 0, errTarget
 	}
 	var (
@@ -225,9 +226,12 @@ func (s *Server) endOne(ctx context.Context, target sessions.Target, ending sess
 		if _, err := e.effects(s.name); err != nil {
 			return err
 		}
-		if target.Grant != "" {
+		switch {
+		case target.Grant != "":
 			n, err = e.endGrant(f.session, target.Grant, f.refreshable)
-		} else {
+		case target.Lapsed:
+			err = e.lapse(f.session)
+		default:
 			n, err = e.endSessions(rows)
 		}
 		return err

@@ -98,6 +98,19 @@ func (e ender) detach(rows []doomed) error {
 	})
 }
 
+// lapse ends the grants of a locked session that need its login and are over
+// because the session's time was over: what keeps the session, an offline grant,
+// must not bring them back.
+func (e ender) lapse(row doomed) error {
+	idle := idleSince(e.at, e.life.SessionIdle, 0)
+	_, err := e.c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?
+		WHERE authorization_server = ? AND session_id = ? AND ended_at IS NULL AND NOT (offline AND redeemed_at IS NOT NULL)
+		AND EXISTS (SELECT 1 FROM oauth2_sessions s WHERE s.authorization_server = grants.authorization_server AND s.id = grants.session_id
+			AND (s.expires_at <= ? OR (s.refreshable AND s.last_used_at <= ? AND COALESCE(grants.last_used_at, grants.created_at) <= ?)))`,
+		e.at, string(e.ending.Reason), row.server, row.id, e.at, idle, idle)
+	return err
+}
+
 // inBatches calls f for the ids of one authorization server at a time.
 func inBatches(rows []doomed, f func(server string, ids []string) error) error {
 	byServer := map[string][]string{}

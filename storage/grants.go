@@ -35,6 +35,7 @@ func (s *Server) State(ctx context.Context, grantID, jti string) (*oauth.State, 
 			return oauth.ErrNotFound
 		}
 		state.Live = grant.live(&session, now, s.life)
+		state.Lapsed = state.Live && session.lapsed(now, s.life)
 		if state.Grant, err = grant.grant(); err != nil {
 			return err
 		}

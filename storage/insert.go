@@ -141,14 +141,15 @@ func (i *insertion) remember() error {
 // that is over by time, and continues the live one or begins a new one.
 func (i *insertion) continueOrBegin() error {
 	authTime := stamp(i.g.Grant.AuthTime)
-	var over []doomed
+	var over, lasting []doomed
 	if err := i.c.rows(func(scan func(...any) error) error {
 		var (
 			id         string
 			open, live bool
+			offline    bool
 			proofAfter sql.NullInt64
 		)
-		if err := scan(&id, &open, &live, &proofAfter); err != nil {
+		if err := scan(&id, &open, &live, &offline, &proofAfter); err != nil {
 			return err
 		}
 		if proofAfter.Valid && proofAfter.Int64 >= authTime {
@@ -157,9 +158,12 @@ func (i *insertion) continueOrBegin() error {
 		if open && !live {
 			over = append(over, doomed{i.name, id})
 		}
+		if open && live && offline {
+			lasting = append(lasting, doomed{i.name, id})
+		}
 		return nil
 	}, `SELECT s.id, CASE WHEN s.ended_at IS NULL AND s.detached_at IS NULL THEN 1 ELSE 0 END,
-			CASE WHEN s.user_id = ? AND `+liveSession+` THEN 1 ELSE 0 END, s.proof_after
+			CASE WHEN s.user_id = ? AND `+liveSession+` THEN 1 ELSE 0 END, s.offline, s.proof_after
 		FROM oauth2_sessions s`+sessionJoins+`
 		WHERE s.realm = ? AND s.login_id = ? AND s.authorization_server = ? AND s.client_id = ?`,
 		append(append([]any{i.g.Grant.UserID}, i.liveSessionArgs(i.at)...), i.realm, i.g.LoginID, i.name, i.g.Grant.ClientID)...); err != nil {
@@ -170,6 +174,11 @@ func (i *insertion) continueOrBegin() error {
 	e := newEnder(i.c, i.realm, i.life, sessions.Ending{Reason: sessions.ReasonExpired}, i.now)
 	if _, err := e.endSessions(over); err != nil {
 		return err
+	}
+	for _, row := range lasting {
+		if err := e.lapse(row); err != nil {
+			return err
+		}
 	}
 	return i.upsert(authTime)
 }

@@ -212,6 +212,12 @@ func (r *sessionRow) attached(now, used int64, refreshable bool, life sessions.L
 	return max(used, r.used) > idleSince(now, life.SessionIdle, 0)
 }
 
+// lapsed tells whether what of the session lives by its login may be over by
+// the session's own time while an offline grant keeps the session.
+func (r *sessionRow) lapsed(now int64, life sessions.Lifetimes) bool {
+	return r.Offline && !r.detached.Valid && !r.attached(now, never, r.refreshable, life)
+}
+
 // outliving tells whether a redeemed offline grant that was used last at used
 // lives, with or without the login.
 func (r *sessionRow) outliving(now, used int64, life sessions.Lifetimes) bool {
