@@ -162,6 +162,8 @@ func (s *Server) End(ctx context.Context, target sessions.Target, ending session
 	switch {
 	case target.All:
 		n, err = s.endOfUser(ctx, target, ending)
+	case target.Lapsed:
+		n, err = s.endLapsed(ctx, target, ending)
 	case target.Client == "":
 		n, err = s.endOne(ctx, target, ending)
 	case target.OfClient != "" && target.OfClient != target.Client:
@@ -176,6 +178,22 @@ func (s *Server) End(ctx context.Context, target sessions.Target, ending session
 		return 0, fmt.Errorf("ending at authorization server %s: %w", s.name, err)
 	}
 	return n, nil
+}
+
+// endLapsed ends what of a session is over by time, if there is any. A session
+// can be in that state for long, and each use of it asks; so it looks before it
+// locks.
+func (s *Server) endLapsed(ctx context.Context, target sessions.Target, ending sessions.Ending) (int, error) {
+	var open bool
+	err := s.db.read(ctx, func(c conn) error {
+		_, err := c.row([]any{&open}, `SELECT EXISTS (SELECT 1 FROM grants WHERE authorization_server = ? AND session_id = ?
+			AND ended_at IS NULL AND NOT (offline AND redeemed_at IS NOT NULL))`, s.name, target.Session)
+		return err
+	})
+	if err != nil || !open {
+		return 0, err
+	}
+	return s.endOne(ctx, target, ending)
 }
 
 // endOne ends a grant or a session.
