@@ -170,6 +170,7 @@ type CustomAttribute struct {
 	Name      string `yaml:"name"`      // a JSON:API member name of at most 50 characters
 	Pattern   string `yaml:"pattern"`   // regular expression (RE2) that the whole value must match
 	Updatable bool   `yaml:"updatable"` // whether the client may change it
+	Source    string `yaml:"source"`    // where the server takes it from at each authorization, as the Source constants say; empty: only the client sets it
 }
 
 // Default returns the configuration of an empty file, which lacks what only
@@ -208,7 +209,7 @@ func (s *AuthorizationServer) setDefaults() {
 }
 
 func (a *CustomAttribute) setDefaults() {
-	*a = CustomAttribute{Pattern: ".{1,200}", Updatable: true}
+	*a = CustomAttribute{Updatable: true} // the rest depends on the source
 }
 
 // Issuer is the issuer identifier of an authorization server (RFC 8414 §2).

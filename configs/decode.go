@@ -26,6 +26,7 @@ type decoder struct {
 	faults   Faults
 	places   map[string]place
 	broken   map[string]bool // paths with a fault, which are not judged again
+	empty    map[string]bool // paths of keys without a value
 	unlisted int
 }
 
@@ -93,6 +94,7 @@ var (
 // v as it is. Every fault is reported; v then keeps what it had.
 func (d *decoder) decode(path string, node ast.Node, v reflect.Value) {
 	if node == nil || node.Type() == ast.NullType {
+		d.empty[path] = true
 		return
 	}
 	switch v.Type() {

@@ -82,8 +82,9 @@ var descriptions = map[string]string{
 	"SessionScopes.manage": "Scope for changing and ending. Empty: any live token of a user.",
 
 	"CustomAttribute.name":      "At most 50 letters, digits, hyphens and underscores.",
-	"CustomAttribute.pattern":   "Regular expression (RE2) that the whole value must match. Default: .{1,200}",
-	"CustomAttribute.updatable": "Whether the client may change it. Default: true.",
+	"CustomAttribute.pattern":   "Regular expression (RE2) that the whole value must match. Default: .{1,200}; with a source, 1 to 500 letters, marks, digits, punctuation marks, symbols and spaces.",
+	"CustomAttribute.updatable": "Whether the client may change it. Default: true, with a source false.",
+	"CustomAttribute.source":    "Where the server takes it from at each authorization: user_agent, client_address, claim:NAME or header:NAME. Default: only the client sets it.",
 
 	"Metadata.client_id":                           "Identifier of the client, unique in the authorization server.",
 	"Metadata.client_secret":                       "Secret of the client, for client_secret_basic and client_secret_post; best ${NAME} or file:PATH.",

@@ -53,7 +53,7 @@ type Source struct {
 // Parse checks the configuration. The error is of type Faults and has all
 // that is wrong, unless the file is not YAML: then only that.
 func (s Source) Parse() (*Config, error) {
-	d := &decoder{source: s, places: map[string]place{"": {1, 1}}, broken: map[string]bool{}}
+	d := &decoder{source: s, places: map[string]place{"": {1, 1}}, broken: map[string]bool{}, empty: map[string]bool{}}
 	root := d.syntax()
 	if len(d.faults) > 0 {
 		return nil, d.sorted()

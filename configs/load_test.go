@@ -92,7 +92,7 @@ func TestExampleOfTheGuideLoads(t *testing.T) {
 	}
 	s := c.AuthorizationServers["myAS"]
 	if s.Offline.Lifetime != 8760*time.Hour || s.Registration != RegistrationOff || len(s.Clients) != 1 ||
-		s.SessionAPI.CustomAttributes[0] != (CustomAttribute{"deviceName", ".{1,80}", true}) {
+		s.SessionAPI.CustomAttributes[0] != (CustomAttribute{Name: "deviceName", Pattern: ".{1,80}", Updatable: true}) {
 		t.Errorf("it gives %+v", s)
 	}
 	if u := c.Realms["default"].Users[1]; u.Username != "admin" || string(u.Password) != "admin-demo" || !slices.Equal(u.Roles, []string{RoleSessionAdmin}) {

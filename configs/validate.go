@@ -37,10 +37,10 @@ func (v validation) check(path, message string) {
 	v.report(path, message)
 }
 
-// set reports whether the file has path.
+// set reports whether the file has a value at path.
 func (v validation) set(path string) bool {
 	_, has := v.places[path]
-	return has
+	return has && !v.empty[path]
 }
 
 // oneOf demands one of known words.

@@ -56,12 +56,7 @@ func (v validation) sessionAPI(path string, api SessionAPI) {
 			v.check(at+".name", "another custom attribute has this name")
 		}
 		seen[attribute.Name] = true
-		// By itself, and as it is used: a quotation that is not closed ends behind it.
-		_, alone := regexp.Compile(attribute.Pattern)
-		_, used := regexp.Compile(`^(?:` + attribute.Pattern + `)$`)
-		if alone != nil || used != nil || len(attribute.Pattern) > 500 {
-			v.check(at+".pattern", "must be a regular expression in RE2 syntax of at most 500 bytes")
-		}
+		v.customAttribute(at, &api.CustomAttributes[i])
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/users"
 )
 
 // authorization is one authorization request on its way.
@@ -42,6 +43,7 @@ type authorization struct {
 	useNonce     bool              // the sign-in's nonce is used up by this answer
 	consented    time.Time         //
 	consentGiven *sessions.Consent // a decision to remember
+	sourced      func(*users.User) map[string]*string
 }
 
 // silent: no page may be shown.
@@ -262,7 +264,7 @@ func (s *Server) grant(ctx context.Context, a *authorization) (string, error) {
 	}
 	code, hash := newCode(g.ID)
 	g.CodeHash = hash
-	n := NewGrant{Grant: g, LoginID: a.login.ID, Subject: a.login.UserID, Client: a.client.Name(), Consent: a.consentGiven, Consented: a.consented,
+	n := NewGrant{Grant: g, LoginID: a.login.ID, Subject: a.login.UserID, Client: a.client.Name(), Consent: a.consentGiven, Consented: a.consented, Sourced: a.sourced,
 		Session: sessions.Session{ID: randomID(sessionIDLength), ClientID: g.ClientID, ClientName: a.client.Name(), UserID: g.UserID,
 			Subject: a.login.UserID, LoginID: a.login.ID, Origin: sessions.OriginBrowser, Scopes: a.scopes,
 			AuthenticatedAt: a.login.AuthTime, ConsentedAt: a.consented, CustomAttributes: map[string]string{}, CreatedAt: now, LastUsedAt: now}}

@@ -97,6 +97,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, a *authorizati
 		redirect(w, s.pageURL(s.cfg.Pages.Consent, a.stamp, a.query))
 		return
 	}
+	a.sourced = s.sourced(r)
 	response, err := s.fosite.NewAuthorizeResponse(r.Context(), a.parsed, &flow{subject: a.login.UserID, request: a})
 	if errors.Is(err, ErrLoginRequired) {
 		// The login ended meanwhile, an ending demands fresh proof, or the

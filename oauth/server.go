@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/users"
 )
 
 // Values of Config.PKCE: who must use PKCE (RFC 7636). A client with
@@ -44,7 +46,7 @@ type Config struct {
 	Issuer   string              // required; URL without a trailing slash
 	Keys     *keys.Ring          // required
 	Store    Store               // required
-	Sessions *sessions.Manager   // required
+	Sessions *sessions.Manager   // required; its Attributes say which of them are set at an authorization
 	Logins   sessions.RealmStore // required
 	Cookie   sessions.Cookie     // the realm's
 	Static   []clients.Client    // of the operator's file, with their secrets
@@ -55,6 +57,9 @@ type Config struct {
 	Lifetimes           sessions.Lifetimes
 	PKCE                string // default: PKCENonce
 	Resources           []Resource
+
+	// ClientAddress tells the browser's IP address. Default: the connection's.
+	ClientAddress func(*http.Request) string
 
 	Pages     Pages                        // required
 	Outgoing  *http.Client                 // fetches jwks_uri; it refuses private addresses. Default: none is fetched
@@ -116,6 +121,14 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.PKCE == "" {
 		cfg.PKCE = PKCENonce
+	}
+	if cfg.ClientAddress == nil {
+		cfg.ClientAddress = connectionAddress
+	}
+	for _, source := range cfg.Sessions.Attributes.Sources() {
+		if _, known := claim(&users.User{}, source.Name); source.Kind == sessions.SourceClaim && !known {
+			return nil, fmt.Errorf("oauth: a custom attribute's source is the claim %q, which no user can have", source.Name)
+		}
 	}
 	if cfg.Touch == nil {
 		cfg.Touch = func(sessions.Touch) {}

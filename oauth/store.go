@@ -72,6 +72,11 @@ type NewGrant struct {
 	Consent   *sessions.Consent // a decision to remember; nil: none new
 	Consented time.Time         // when the user consented (or was vouched for)
 	Session   sessions.Session  // ID and attributes of a session that begins, should none go on
+	// Sourced says what changes of the custom attributes, of a session that
+	// begins and of one that goes on alike: a value is set, nil removes. It is
+	// called within the transaction, perhaps more than once, with the user as
+	// the transaction reads him (without password). Default: nothing.
+	Sourced func(*users.User) map[string]*string
 }
 
 // Store keeps what one authorization server must remember.
@@ -89,9 +94,9 @@ type Store interface {
 	// InsertGrant writes a grant in one transaction that locks user and login
 	// against ending: judges that they live, that auth_time is later than any
 	// ending that demands fresh proof, uses up the nonce, remembers the
-	// consent, continues the login's session of that client or begins one, and
-	// ends the oldest of more than 20 refreshable grants. Returns the session.
-	// ErrLoginRequired, or ErrNotLive where client or user is gone or locked.
+	// consent, continues the login's session of that client or begins one, sets
+	// custom attributes from their sources, and ends the oldest of more than 20
+	// refreshable grants. Returns the session. ErrLoginRequired, or ErrNotLive where client or user is gone or locked.
 	InsertGrant(ctx context.Context, g NewGrant) (*sessions.Session, error)
 
 	// State reads a grant by id (and whether jti, if not empty, is revoked)

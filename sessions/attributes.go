@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// DefaultPattern is what the value of a custom attribute must match where its
-// declaration says nothing else.
+// DefaultPattern is what the value of a custom attribute without a source must
+// match where its declaration says nothing else.
 const DefaultPattern = `.{1,200}`
 
 // Why a change of a custom attribute is refused.
@@ -27,32 +27,43 @@ var (
 // server may carry.
 type Attribute struct {
 	Name      string
-	Pattern   string // RE2; the whole value must match. Default: DefaultPattern
+	Pattern   string // RE2; the whole value must match. Default: DefaultPattern, with a source DefaultSourcedPattern
 	Updatable bool   // whether a client may set and remove it
+	Source    Source // where the server takes it from at each authorization. Default: none, only clients set it
 }
 
 // Attributes are the custom attributes that are declared for an authorization
 // server. A nil *Attributes declares none. It is safe for concurrent use.
 type Attributes struct {
 	declared map[string]declaration
+	sourced  []string // names of those with a source, sorted
 }
 
 type declaration struct {
 	pattern   *regexp.Regexp
 	updatable bool
+	source    Source
 }
 
 // NewAttributes compiles declarations. It returns an error for a name that is
-// empty or declared twice, and for a pattern that does not compile.
+// empty or declared twice, for a pattern that does not compile, and for a
+// source that is none.
 func NewAttributes(list []Attribute) (*Attributes, error) {
 	a := &Attributes{declared: make(map[string]declaration, len(list))}
 	for _, attribute := range list {
 		if _, twice := a.declared[attribute.Name]; twice || attribute.Name == "" {
 			return nil, fmt.Errorf("custom attribute %q: its name is empty or another one's", attribute.Name)
 		}
+		if err := attribute.Source.check(); err != nil {
+			return nil, fmt.Errorf("custom attribute %q: %w", attribute.Name, err)
+		}
 		pattern := attribute.Pattern
-		if pattern == "" {
+		switch {
+		case pattern != "":
+		case attribute.Source == (Source{}):
 			pattern = DefaultPattern
+		default:
+			pattern = DefaultSourcedPattern
 		}
 		// By itself first: "a)|(b" compiles within the group, and unties the anchors.
 		if _, err := regexp.Compile(pattern); err != nil {
@@ -62,15 +73,19 @@ func NewAttributes(list []Attribute) (*Attributes, error) {
 		if err != nil {
 			return nil, fmt.Errorf("custom attribute %q: %w", attribute.Name, err)
 		}
-		a.declared[attribute.Name] = declaration{pattern: whole, updatable: attribute.Updatable}
+		a.declared[attribute.Name] = declaration{pattern: whole, updatable: attribute.Updatable, source: attribute.Source}
+		if attribute.Source != (Source{}) {
+			a.sourced = append(a.sourced, attribute.Name)
+		}
 	}
+	slices.Sort(a.sourced)
 	return a, nil
 }
 
 // AttributeFault says what is wrong with the change of one custom attribute.
 type AttributeFault struct {
 	Name string
-	Err  error // ErrAttributeUnknown, ErrAttributeNotUpdatable or ErrAttributeInvalid
+	Err  error // ErrAttributeUnknown, ErrAttributeNotUpdatable, ErrAttributeInvalid; of a source also ErrAttributeAbsent
 }
 
 // AttributeFaults are all faults of one change, in order of name. It is never

@@ -64,3 +64,29 @@ func merge(attributes map[string]string, change map[string]*string) map[string]s
 	}
 	return merged
 }
+
+// withSourced is a document of custom attributes after what their sources change.
+func withSourced(attrs string, change map[string]*string) (string, error) {
+	if attrs == "" || len(change) == 0 {
+		return attrs, nil
+	}
+	var has map[string]string
+	if err := parse(attrs, &has); err != nil {
+		return "", err
+	}
+	return document(merge(has, change)), nil
+}
+
+// settleAttributes makes up for a client that changed attributes after they were
+// read, or another grant that began the session meanwhile: by now the row is
+// locked. It costs a statement only then.
+func (i *insertion) settleAttributes() error {
+	settled, err := withSourced(i.session.attrs, i.sourced)
+	if err != nil || settled == i.session.attrs {
+		return err
+	}
+	i.session.attrs = settled
+	_, err = i.c.exec(`UPDATE oauth2_sessions SET custom_attributes = ? WHERE authorization_server = ? AND id = ?`,
+		settled, i.name, i.session.ID)
+	return err
+}

@@ -23,12 +23,12 @@ var errText = errors.New("grant has a text that is not UTF-8 or contains NUL")
 
 // InsertGrant writes a grant and what comes with it in one transaction: the
 // nonce of the sign-in is used up, the consent remembered, the login's session
-// of that client continued or a new one begun, and the oldest of more than 20
-// refreshable grants ended. Returns the session. oauth.ErrNotLive where client
-// or user is gone or locked; oauth.ErrLoginRequired where the login is over,
-// is another user's, lacks the nonce, or can't vouch for a new session: an
-// ending demands an auth_time that is later, or the lifetime of a session since
-// auth_time is over.
+// of that client continued or a new one begun, its custom attributes set from
+// their sources, and the oldest of more than 20 refreshable grants ended.
+// Returns the session. oauth.ErrNotLive where client or user is gone or locked;
+// oauth.ErrLoginRequired where the login is over, is another user's, lacks the
+// nonce, or can't vouch for a new session: an ending demands an auth_time that
+// is later, or the lifetime of a session since auth_time is over.
 func (s *Server) InsertGrant(ctx context.Context, g oauth.NewGrant) (*sessions.Session, error) {
 	if !storable(g.LoginID, g.Grant.UserID, g.Grant.ClientID) {
 		return nil, fmt.Errorf("inserting a grant: %w", oauth.ErrNotLive)
@@ -66,6 +66,8 @@ type insertion struct {
 
 	clientUID, clientName string
 	login                 loginLife
+	sourced               map[string]*string // what sources change of the custom attributes
+	attrs                 string             // those of the session that goes on, as they were read; empty: none goes on
 	session               sessionRow
 	superseded            bool
 }
@@ -73,10 +75,8 @@ type insertion struct {
 // judge locks user and login, in this order, against ending and judges that
 // they and the client live.
 func (i *insertion) judge() error {
-	if up, err := userUp(i.c, i.realm, i.g.Grant.UserID); err != nil {
+	if err := i.judgeUser(); err != nil {
 		return err
-	} else if !up {
-		return oauth.ErrNotLive
 	}
 	// Who will change the row must not share it first: two of them would wait
 	// for each other.
@@ -100,6 +100,28 @@ func (i *insertion) judge() error {
 		WHERE authorization_server = ? AND client_id = ? AND deleted_at IS NULL`, i.name, i.g.Grant.ClientID)
 	if err == nil && !found {
 		err = oauth.ErrNotLive
+	}
+	return err
+}
+
+// judgeUser locks the user against being locked out and asks the sources what
+// they say of him.
+func (i *insertion) judgeUser() error {
+	var row userRow
+	found, err := i.c.row(row.dest(), `SELECT `+userColumns+` FROM users u WHERE u.realm = ? AND u.id = ?`+i.c.locking("FOR SHARE"),
+		i.realm, i.g.Grant.UserID)
+	if err != nil {
+		return err
+	}
+	if !found || row.locked.Valid {
+		return oauth.ErrNotLive
+	}
+	if i.g.Sourced == nil {
+		return nil
+	}
+	user, err := row.user()
+	if err == nil {
+		i.sourced = i.g.Sourced(&user)
 	}
 	return err
 }
@@ -144,26 +166,29 @@ func (i *insertion) continueOrBegin() error {
 	var over, lasting []doomed
 	if err := i.c.rows(func(scan func(...any) error) error {
 		var (
-			id         string
+			id, attrs  string
 			open, live bool
 			offline    bool
 			proofAfter sql.NullInt64
 		)
-		if err := scan(&id, &open, &live, &offline, &proofAfter); err != nil {
+		if err := scan(&id, &open, &live, &offline, &proofAfter, &attrs); err != nil {
 			return err
 		}
 		if proofAfter.Valid && proofAfter.Int64 >= authTime {
 			return oauth.ErrLoginRequired
 		}
-		if open && !live {
+		switch {
+		case open && live:
+			i.attrs = attrs
+			if offline {
+				lasting = append(lasting, doomed{i.name, id})
+			}
+		case open:
 			over = append(over, doomed{i.name, id})
-		}
-		if open && live && offline {
-			lasting = append(lasting, doomed{i.name, id})
 		}
 		return nil
 	}, `SELECT s.id, CASE WHEN s.ended_at IS NULL AND s.detached_at IS NULL THEN 1 ELSE 0 END,
-			CASE WHEN s.user_id = ? AND `+liveSession+` THEN 1 ELSE 0 END, s.offline, s.proof_after
+			CASE WHEN s.user_id = ? AND `+liveSession+` THEN 1 ELSE 0 END, s.offline, s.proof_after, s.custom_attributes
 		FROM oauth2_sessions s`+sessionJoins+`
 		WHERE s.realm = ? AND s.login_id = ? AND s.authorization_server = ? AND s.client_id = ?`,
 		append(append([]any{i.g.Grant.UserID}, i.liveSessionArgs(i.at)...), i.realm, i.g.LoginID, i.name, i.g.Grant.ClientID)...); err != nil {
@@ -189,8 +214,10 @@ func (i *insertion) upsert(authTime int64) error {
 	if s.Origin == "" {
 		s.Origin = sessions.OriginBrowser
 	}
-	if s.CustomAttributes == nil {
-		s.CustomAttributes = map[string]string{}
+	begun := document(merge(s.CustomAttributes, i.sourced))
+	goesOn, err := withSourced(i.attrs, i.sourced)
+	if err != nil {
+		return err
 	}
 	idle, offlineExpires := i.life.SessionIdle, any(nil)
 	if g.Offline {
@@ -219,13 +246,14 @@ func (i *insertion) upsert(authTime int64) error {
 			authenticated_at = CASE WHEN excluded.authenticated_at > oauth2_sessions.authenticated_at
 				THEN excluded.authenticated_at ELSE oauth2_sessions.authenticated_at END,
 			consented_at = excluded.consented_at,
+			custom_attributes = CASE WHEN oauth2_sessions.custom_attributes = ? THEN ? ELSE oauth2_sessions.custom_attributes END,
 			last_used_at = CASE WHEN excluded.last_used_at > oauth2_sessions.last_used_at
 				THEN excluded.last_used_at ELSE oauth2_sessions.last_used_at END
 		RETURNING id, origin, custom_attributes, scopes, offline, authenticated_at, consented_at,
 			created_at, last_used_at, expires_at, offline_expires_at, activated_at`,
 		i.name, s.ID, i.realm, g.ClientID, i.clientUID, g.UserID, i.g.Subject, i.g.LoginID, s.Origin,
-		list(g.Scopes), g.Refreshable, g.Offline, authTime, stamp(i.g.Consented), document(s.CustomAttributes), i.at, i.at,
-		authTime+i.life.SessionAbsolute.Milliseconds(), offlineExpires, i.at+idle.Milliseconds())
+		list(g.Scopes), g.Refreshable, g.Offline, authTime, stamp(i.g.Consented), begun, i.at, i.at,
+		authTime+i.life.SessionAbsolute.Milliseconds(), offlineExpires, i.at+idle.Milliseconds(), i.attrs, goesOn)
 	if err == nil && !found {
 		err = errors.New("session was neither begun nor continued")
 	}
@@ -236,7 +264,7 @@ func (i *insertion) upsert(authTime int64) error {
 	if row.expires <= i.at || (g.Offline && row.offlineExpires.Int64 <= i.at) {
 		return oauth.ErrLoginRequired
 	}
-	return nil
+	return i.settleAttributes()
 }
 
 // makeRoom ends the oldest codes of a session that has as many waiting as it

@@ -199,11 +199,12 @@ func (h *house) authorizationServer(ctx context.Context, router *mux.Router, nam
 			Error:          r.pages.Error,
 			CookiesBlocked: r.pages.CookiesBlocked,
 		},
-		Outgoing:  client,
-		Touch:     r.touch,
-		RequestID: requestID,
-		Now:       h.now,
-		Logger:    logger,
+		ClientAddress: clientAddress,
+		Outgoing:      client,
+		Touch:         r.touch,
+		RequestID:     requestID,
+		Now:           h.now,
+		Logger:        logger,
 	})
 	if err != nil {
 		return nil, none, err
@@ -272,7 +273,8 @@ func staticClients(list []clients.Metadata) []clients.Client {
 func attributes(list []configs.CustomAttribute) []sessions.Attribute {
 	out := make([]sessions.Attribute, len(list))
 	for i, a := range list {
-		out[i] = sessions.Attribute{Name: a.Name, Pattern: a.Pattern, Updatable: a.Updatable}
+		kind, name, _ := strings.Cut(a.Source, ":")
+		out[i] = sessions.Attribute{Name: a.Name, Pattern: a.Pattern, Updatable: a.Updatable, Source: sessions.Source{Kind: kind, Name: name}}
 	}
 	return out
 }
