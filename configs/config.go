@@ -120,8 +120,9 @@ const (
 
 // AccessToken is the form and life of access tokens.
 type AccessToken struct {
-	Format   string        `yaml:"format"` // clients.FormatJWT or clients.FormatOpaque
-	Lifetime time.Duration `yaml:"lifetime"`
+	Format     string        `yaml:"format"`      // clients.FormatJWT or clients.FormatOpaque
+	SigningAlg string        `yaml:"signing_alg"` // of JWTs; one of clients.IDTokenAlgs
+	Lifetime   time.Duration `yaml:"lifetime"`
 }
 
 // Session is the life of an OAuth 2.0 session.
@@ -199,7 +200,7 @@ func (r *Realm) setDefaults() {
 func (s *AuthorizationServer) setDefaults() {
 	*s = AuthorizationServer{
 		Realm:        "default",
-		AccessToken:  AccessToken{Format: clients.FormatJWT, Lifetime: 5 * time.Minute},
+		AccessToken:  AccessToken{Format: clients.FormatJWT, SigningAlg: "ES256", Lifetime: 5 * time.Minute},
 		Session:      Session{IdleLifetime: day, Lifetime: 30 * day, RefreshGrace: 10 * time.Second, History: 30 * day},
 		Offline:      Offline{IdleLifetime: 30 * day, Lifetime: 365 * day},
 		PKCE:         PKCENonce,

@@ -59,8 +59,9 @@ var descriptions = map[string]string{
 	"AuthorizationServer.session_api":  "What the session API demands and shows.",
 	"AuthorizationServer.clients":      "Clients, in the metadata names of RFC 7591.",
 
-	"AccessToken.format":   "jwt (RFC 9068) or opaque. Default: jwt.",
-	"AccessToken.lifetime": "From 1s to 24h; a resource server that verifies JWTs on its own takes an ended session for live at most for so long. Default: 5m.",
+	"AccessToken.format":      "jwt (RFC 9068) or opaque. Default: jwt.",
+	"AccessToken.signing_alg": "Algorithm of JWT access tokens. Default: ES256.",
+	"AccessToken.lifetime":    "From 1s to 24h; a resource server that verifies JWTs on its own takes an ended session for live at most for so long. Default: 5m.",
 
 	"Session.idle_lifetime": "A session ends when it was not used for so long. Default: 24h.",
 	"Session.lifetime":      "A session ends after so long in any case. Default: 720h.",

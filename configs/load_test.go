@@ -141,6 +141,7 @@ realms:
       - {username: alex, password: "file:alex"}
 authorization_servers:
   main:
+    access_token: {signing_alg: RS256}
     session: {refresh_grace: 0, history: 1d12h}
     resources: [{identifier: "https://api.example", introspection_clients: [api]}]
     clients:
@@ -186,8 +187,8 @@ authorization_servers:
 		t.Errorf("the realm is %+v, password %q", r.Login, string(r.Users[0].Password))
 	}
 	s := c.AuthorizationServers["main"]
-	if s.Session.RefreshGrace != 0 || s.Session.History != 36*time.Hour {
-		t.Errorf("the session is %+v", s.Session)
+	if s.Session.RefreshGrace != 0 || s.Session.History != 36*time.Hour || s.AccessToken.SigningAlg != "RS256" || s.AccessToken.Format != "jwt" {
+		t.Errorf("the session is %+v, access tokens %+v", s.Session, s.AccessToken)
 	}
 	var set struct{ Keys []map[string]any }
 	if err := json.Unmarshal(s.Clients[0].JWKS, &set); err != nil || set.Keys[0]["n1"] != 1.0 || set.Keys[0]["n2"] != 1.5 || set.Keys[0]["n3"] != true || set.Keys[0]["kty"] != "OKP" {

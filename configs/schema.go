@@ -114,6 +114,7 @@ func words() map[string][]string {
 		"AuthorizationServer.pkce":                 {PKCEAll, PKCENonce, PKCEPublic},
 		"AuthorizationServer.registration":         {RegistrationOff, RegistrationToken, RegistrationOpen},
 		"AccessToken.format":                       formats,
+		"AccessToken.signing_alg":                  clients.IDTokenAlgs(),
 		"SessionAPI.visibility":                    {VisibilityUser, VisibilityClient},
 		"Metadata.access_token_format":             formats,
 		"Metadata.application_type":                {clients.ApplicationWeb, clients.ApplicationNative},

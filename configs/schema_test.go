@@ -75,6 +75,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"realms: {default: {login: {remember: sometimes}}}",
 		"realms: {a.b: {}}",
 		"authorization_servers: {a: {pkce: never}}",
+		"authorization_servers: {a: {access_token: {signing_alg: none}}}",
 		"authorization_servers: {a: {clients: [{client_idd: x}]}}",
 		"authorization_servers: {a: {clients: [{grant_types: [implicit]}]}}",
 	} {

@@ -14,6 +14,7 @@ func (v validation) server(path, name string, s *AuthorizationServer) {
 		v.check(path+".realm", "no such realm"+v.realmNames())
 	}
 	v.oneOf(path+".access_token.format", s.AccessToken.Format, clients.FormatJWT, clients.FormatOpaque)
+	v.oneOf(path+".access_token.signing_alg", s.AccessToken.SigningAlg, clients.IDTokenAlgs()...)
 	v.check(path+".access_token.lifetime", between(s.AccessToken.Lifetime, time.Second, day))
 	v.lifetimes(path+".session", &s.Session.IdleLifetime, s.Session.Lifetime)
 	v.check(path+".session.refresh_grace", between(s.Session.RefreshGrace, 0, 5*time.Minute))

@@ -201,6 +201,17 @@ func (h *house) second() *house {
 	return &n
 }
 
+// restarted is another node of the same house, with another clock or configuration.
+func (h *house) restarted(change func(*house)) *house {
+	h.t.Helper()
+	n := *h
+	n.later = &atomic.Int64{}
+	n.later.Store(h.later.Load())
+	change(&n)
+	n.start(h.base)
+	return &n
+}
+
 // start assembles a node. It says of itself that it is at base; empty: where it is.
 func (h *house) start(base string) {
 	h.t.Helper()

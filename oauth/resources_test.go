@@ -2,8 +2,12 @@ package oauth_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"gatehouse.dev/gatehouse/clients"
+	"gatehouse.dev/gatehouse/oauth"
 )
 
 // audienceOf is what introspection tells of a token's audience.
@@ -91,5 +95,46 @@ func TestResourcesAreNarrowedAtTheTokenEndpoint(t *testing.T) {
 		// Asked for without one, a grant is for the issuer alone.
 		plain := s.authorize(b, "web")
 		s.refresh("web", plain.Refresh, "resource", api).fails(badRequest, "invalid_target")
+	}
+}
+
+func TestRefreshLeavesOutWhatTheClientHasLost(t *testing.T) {
+	// with is the same house with another registration of the client.
+	with := func(h *house, change func(*clients.Client), server func(*oauth.Config)) *house {
+		return h.restarted(func(n *house) {
+			n.o.Static, n.o.Server = staticClients(), server
+			i := slices.IndexFunc(n.o.Static, func(c clients.Client) bool { return c.ClientID == "web" })
+			change(&n.o.Static[i])
+		})
+	}
+	keep := func(*clients.Client) {}
+	h := open(t, options{})
+	for i, s := range h.servers() {
+		b := h.signedIn("alex")
+		tk := s.authorize(b, "web", "scope", "openid profile email", "resource", api, "+resource", files)
+		lost := with(h, func(c *clients.Client) { c.Scope, c.Resources = "openid profile api:read", []string{api} }, nil).servers()[i]
+		check := func(s *as, scope string, audience ...string) {
+			t.Helper()
+			tk = s.tokens(s.refresh("web", tk.Refresh))
+			if said, _ := s.introspect("scanner", tk.Access)["scope"].(string); said != scope || tk.Scope != "" && tk.Scope != scope {
+				t.Errorf("the scope is %q, answered %q, want %q", said, tk.Scope, scope)
+			}
+			if aud := s.audienceOf(tk.Access); !reflect.DeepEqual(aud, audience) {
+				t.Errorf("the audience is %q, want %q", aud, audience)
+			}
+		}
+		check(lost, "openid profile", api)
+		lost.refresh("web", tk.Refresh, "scope", "openid email").fails(badRequest, "invalid_scope")
+		lost.refresh("web", tk.Refresh, "resource", files).fails(badRequest, "invalid_target")
+		check(lost, "openid profile", api)
+		// It is not granted what it got meanwhile, and the grant keeps what it was given.
+		check(with(h, func(c *clients.Client) { c.Scope += " more"; c.Resources = []string{api, files, s.issuer} }, nil).servers()[i], "openid profile email", api, files)
+
+		// Nor is a token made for a resource that the server has lost, or for none at all.
+		gone := with(h, keep, func(c *oauth.Config) { c.Resources = []oauth.Resource{{Identifier: files}} }).servers()[i]
+		check(gone, "openid profile email", files)
+		none := with(h, keep, func(c *oauth.Config) { c.Resources = nil }).servers()[i]
+		none.refresh("web", tk.Refresh).fails(badRequest, "invalid_target")
+		check(with(h, keep, nil).servers()[i], "openid profile email", api, files)
 	}
 }

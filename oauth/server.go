@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -115,6 +116,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.AccessTokenAlg == "" {
 		cfg.AccessTokenAlg = "ES256"
+	}
+	if !slices.Contains(cfg.Keys.Algorithms(), cfg.AccessTokenAlg) {
+		return nil, fmt.Errorf("oauth: there are no keys to sign access tokens with %s", cfg.AccessTokenAlg)
 	}
 	if cfg.AccessTokenLifetime == 0 {
 		cfg.AccessTokenLifetime = 5 * time.Minute

@@ -189,6 +189,7 @@ func (h *house) authorizationServer(ctx context.Context, router *mux.Router, nam
 		Cookie:              r.cookie,
 		Static:              static,
 		AccessTokenFormat:   cfg.AccessToken.Format,
+		AccessTokenAlg:      cfg.AccessToken.SigningAlg,
 		AccessTokenLifetime: cfg.AccessToken.Lifetime,
 		Lifetimes:           lifetimes,
 		PKCE:                cfg.PKCE,
