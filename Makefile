@@ -53,6 +53,10 @@ test: setup ## all tests with the race detector (ARGS="-run X ./storage/..." nar
 	@$(MAKE) --no-print-directory packages
 	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh -race -timeout 18m $(or $(ARGS),./...)
 
+.PHONY: screenshots
+screenshots: ## pictures of all pages into docs/screenshots (Git knows only those that the documents show)
+	@GATEHOUSE_SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -timeout 20m -run '^TestScreenshots$$' ./web
+
 .PHONY: test-long
 test-long: setup ## million-row tests, long random sequences, races across processes
 	@$(MAKE) --no-print-directory packages

@@ -52,10 +52,11 @@ type SMTP struct {
 
 // Realm is a directory of users with its logins.
 type Realm struct {
-	Login    Login    `yaml:"login"`
-	Throttle Throttle `yaml:"throttle"`
-	Audit    Audit    `yaml:"audit"`
-	Users    []User   `yaml:"users"` // created at start if absent
+	Login      Login      `yaml:"login"`
+	Throttle   Throttle   `yaml:"throttle"`
+	Audit      Audit      `yaml:"audit"`
+	Appearance Appearance `yaml:"appearance"`
+	Users      []User     `yaml:"users"` // created at start if absent
 }
 
 // Login is the life of a login session.
@@ -98,6 +99,7 @@ type AuthorizationServer struct {
 	Offline      Offline            `yaml:"offline"`
 	PKCE         string             `yaml:"pkce"` // one of the PKCE constants
 	Resources    []Resource         `yaml:"resources"`
+	Scopes       []Scope            `yaml:"scopes"`
 	Registration string             `yaml:"registration"` // one of the Registration constants
 	SessionAPI   SessionAPI         `yaml:"session_api"`
 	Clients      []clients.Metadata `yaml:"clients"`

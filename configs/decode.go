@@ -189,6 +189,9 @@ func (d *decoder) structure(path string, node ast.Node, v reflect.Value) {
 	var names []string
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("yaml")
+		if name == "" {
+			continue // not the file's
+		}
 		fields[name] = i
 		names = append(names, name)
 	}

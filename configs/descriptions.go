@@ -28,10 +28,11 @@ var descriptions = map[string]string{
 	"SMTP.username": "User name at the mail server, if it demands one.",
 	"SMTP.password": "Password at the mail server; best ${NAME} or file:PATH.",
 
-	"Realm.login":    "Life of login sessions.",
-	"Realm.throttle": "How many attempts to sign in may fail before each further one costs a wait.",
-	"Realm.audit":    "The record of who did what to whom.",
-	"Realm.users":    "Users that are created at start where the realm has none of the name; existing ones are left alone.",
+	"Realm.login":      "Life of login sessions.",
+	"Realm.throttle":   "How many attempts to sign in may fail before each further one costs a wait.",
+	"Realm.audit":      "The record of who did what to whom.",
+	"Realm.appearance": "Name, logo, colours and links on the realm's pages. Default: the product's own.",
+	"Realm.users":      "Users that are created at start where the realm has none of the name; existing ones are left alone.",
 
 	"Login.idle_lifetime": "A login ends when it was not used for so long. Default: 24h.",
 	"Login.lifetime":      "A login ends after so long in any case. Default: 720h.",
@@ -42,6 +43,15 @@ var descriptions = map[string]string{
 	"Throttle.window":  "The time in which they are counted, and the longest wait. 1s to 24h. Default: 15m.",
 
 	"Audit.retention": "How long an audit event is kept. 24h to 87600h. Default: 8760h.",
+
+	"Appearance.name":        "Name in front of every page and in its title, 1 to 60 characters. Default: Gatehouse.",
+	"Appearance.logo_file":   "PNG, JPEG, WebP or SVG file of at most 256 KiB, relative to the configuration file. Default: the product's mark, or letters where name is set.",
+	"Appearance.accent":      "Colour of buttons and links, #rrggbb; its contrast to white must be 4.5:1 or more. Default: the product's.",
+	"Appearance.accent_dark": "The same on dark ground; contrast to #1a2126. Default: accent, lightened as far as needed.",
+	"Appearance.links":       "Up to 6 links at the foot of every page: help, privacy, imprint.",
+
+	"AppearanceLink.text": "What the link says, 1 to 40 characters.",
+	"AppearanceLink.url":  "https URL, or mailto: and a mail address.",
 
 	"User.username": "Name to sign in with; unique in the realm without regard to letter case.",
 	"User.password": "First password; best ${NAME} or file:PATH.",
@@ -55,6 +65,7 @@ var descriptions = map[string]string{
 	"AuthorizationServer.offline":      "Life of sessions with offline_access, which may outlive their login.",
 	"AuthorizationServer.pkce":         "Who must use PKCE. all: every request; nonce: unless a confidential client sends a nonce; public: public clients. Default: nonce.",
 	"AuthorizationServer.resources":    "Resource servers that clients may ask tokens for (RFC 8707).",
+	"AuthorizationServer.scopes":       "Words in which the consent page says scopes. Default: those of OpenID Connect are described, others are named.",
 	"AuthorizationServer.registration": "Dynamic client registration. This release offers off only.",
 	"AuthorizationServer.session_api":  "What the session API demands and shows.",
 	"AuthorizationServer.clients":      "Clients, in the metadata names of RFC 7591.",
@@ -74,6 +85,9 @@ var descriptions = map[string]string{
 	"Resource.identifier":            "Absolute URI without fragment; the value of resource and of the aud claim.",
 	"Resource.scopes":                "Scopes that belong to the resource.",
 	"Resource.introspection_clients": "Client ids that may introspect tokens for the resource.",
+
+	"Scope.name": "Name of the scope.",
+	"Scope.text": "Words by language (en, de, ...), which complete \"would like to:\". In other languages the English ones are shown.",
 
 	"SessionAPI.scopes":            "Scopes that calls demand.",
 	"SessionAPI.visibility":        "user: a client sees and ends all sessions of its user; client: its own only. Default: user.",

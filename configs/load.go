@@ -10,8 +10,8 @@ import (
 	"reflect"
 )
 
-// Limits of what is read: a configuration file, and a file that one of its
-// values refers to.
+// Limits of what is read: a configuration file, and a file that takes the place
+// of one of its values.
 const (
 	maxFile      = 1 << 20
 	maxValueFile = 64 << 10
@@ -85,9 +85,10 @@ func readUpTo(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, limit+1))
 }
 
+// readValueFile reads a file that the configuration names; the largest is a logo.
 func readValueFile(path string) ([]byte, error) {
-	data, err := readUpTo(path, maxValueFile)
-	if err == nil && len(data) > maxValueFile {
+	data, err := readUpTo(path, maxLogoFile)
+	if err == nil && len(data) > maxLogoFile {
 		err = errTooLarge
 	}
 	return data, err

@@ -146,6 +146,7 @@ func TestSampleCommentsLoad(t *testing.T) {
 	}
 	_, err := Parse("gatehouse.yaml", []byte(text.String()), testEnv, testFiles(map[string]string{
 		"smtp-password": "x", "alex-password": "alex", "example-secret": "secret",
+		"logo.svg": `<svg xmlns="http://www.w3.org/2000/svg"/>`,
 	}))
 	if err != nil {
 		t.Errorf("%v\n%s", err, text.String())

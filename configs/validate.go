@@ -282,6 +282,7 @@ func (v validation) realm(path string, r *Realm) {
 	v.check(member(at, "address"), countFault(r.Throttle.Address, 1_000_000))
 	v.check(member(at, "window"), between(r.Throttle.Window, time.Second, day))
 	v.check(member(member(path, "audit"), "retention"), between(r.Audit.Retention, day, 3650*day))
+	v.appearance(member(path, "appearance"), &r.Appearance)
 	seen := map[string]bool{}
 	for i, user := range r.Users {
 		at := element(member(path, "users"), i)

@@ -25,6 +25,7 @@ func (v validation) server(path, name string, s *AuthorizationServer) {
 	v.sessionAPI(path+".session_api", s.SessionAPI)
 	v.clients(path, s)
 	v.resources(path, name, s)
+	v.scopes(path+".scopes", s.Scopes)
 }
 
 func (v validation) registration(path string, s *AuthorizationServer) {

@@ -34,6 +34,9 @@ func (s Source) resolve(text string) (string, string) {
 		return "", "refers to a file that cannot be read"
 	}
 	data, err := s.ReadFile(s.relative(path))
+	if err == nil && len(data) > maxValueFile {
+		err = errTooLarge
+	}
 	switch {
 	case err != nil:
 		return "", fileFault(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatehouse.dev/gatehouse/clients"
+	"gatehouse.dev/gatehouse/sessions"
 )
 
 // Names of the parameters of a page's URL.
@@ -83,6 +84,40 @@ func (s *Server) Resume(i *Interaction) string {
 	q.Set(stampParam, s.stamps.Seal(i.Stamp, i.query))
 	return s.cfg.Issuer + "/authorize?" + q.Encode()
 }
+
+// Restart is the URL that begins the authorization request of a page anew,
+// whether or not its stamp is valid: always our own /authorize, which judges
+// the request as any other. Empty where the page carries no request of a client
+// of ours.
+func (s *Server) Restart(ctx context.Context, r *http.Request) string {
+	query, err := url.ParseQuery(r.FormValue(pageRequest))
+	if err != nil || len(r.FormValue(pageRequest)) > maxAuthorizeRequest {
+		return ""
+	}
+	if _, err := s.client(ctx, query.Get("client_id")); err != nil {
+		return ""
+	}
+	return s.cfg.Issuer + "/authorize?" + withoutStamp(query).Encode()
+}
+
+// Remembered is what the user has allowed the client before and not withdrawn;
+// nil where there is nothing.
+func (s *Server) Remembered(ctx context.Context, userID, clientID string) (*sessions.Consent, error) {
+	consent, err := s.cfg.Store.Consent(ctx, userID, clientID)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return consent, err
+}
+
+// Client is a client of this authorization server, or ErrNotFound.
+func (s *Server) Client(ctx context.Context, id string) (*clients.Client, error) {
+	return s.client(ctx, id)
+}
+
+// WithoutStamp is the query of an authorization request of ours as the client
+// sent it.
+func WithoutStamp(query url.Values) url.Values { return withoutStamp(query) }
 
 // withoutStamp is the request as it counts: without the stamp, and without
 // parameters that have no value.

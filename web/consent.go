@@ -1,32 +1,54 @@
 package web
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
+	"slices"
 	"time"
 
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/oauth"
+	"gatehouse.dev/gatehouse/sessions"
 )
-
-// accountOther asks the sign-in page not to propose the present user.
-const accountOther = "other"
 
 // consentForm is what the consent page shows.
 type consentForm struct {
 	Fields    map[string]string // hidden
-	Client    string
-	Logo      string // URL; empty: none
+	Client    asker
 	Person    string
+	Before    time.Time // when he last allowed the client something; zero: never
+	More      bool      // something is new since then
 	Scopes    []scope
-	Resources []string
+	Resources []scope
 	Links     []link
 	Switch    string // URL of the sign-in page for another account
 }
 
-// scope is one permission: a catalogue key where it is known in words.
-type scope struct{ Name, Text string }
+// scope is one permission, or one resource that it is for.
+type scope struct {
+	Name string
+	Key  string // of the catalogue; empty: it has no text for it
+	Said string // the operator's words; empty: he has none
+	New  bool   // the user has allowed the client something before, but not this
+}
+
+// ScopeTexts are an operator's words for scopes: by scope, then by language
+// (BCP 47). They complete "would like to:", as "see your photos" does.
+type ScopeTexts map[string]map[string]string
+
+// in is the text for a scope in a language, in English, or in any; empty where
+// there is none.
+func (s ScopeTexts) in(lang, scope string) string {
+	texts := s[scope]
+	for _, l := range append([]string{lang, fallback}, slices.Sorted(maps.Keys(texts))...) {
+		if text := texts[l]; text != "" {
+			return text
+		}
+	}
+	return ""
+}
 
 // link leads to a page of the client's.
 type link struct{ URL, Text string }
@@ -59,22 +81,36 @@ func (p *Pages) showConsent(w http.ResponseWriter, r *http.Request) error {
 	i.Stamp.LoginID, i.Stamp.UserID = login.ID, user.ID
 	i.Stamp.Decision, i.Stamp.Scopes, i.Stamp.Resources, i.Stamp.DecidedAt = "", nil, nil, time.Time{}
 
-	logo, origin := p.logo(i.Client.LogoURI)
-	f := consentForm{Fields: server.Fields(i), Client: i.Client.Name(), Logo: logo, Person: person(user),
-		Resources: i.Resources, Links: links(&i.Client.Metadata)}
+	before, err := server.Remembered(r.Context(), user.ID, i.Client.ClientID)
+	if err != nil {
+		return fmt.Errorf("reading the consent: %w", err)
+	}
+	f := consentForm{Fields: server.Fields(i), Client: p.asker(i.Server, i.Client), Person: person(user), Links: links(&i.Client.Metadata)}
+	f.Switch = p.switchAccount(f.Fields)
+	p.ask(&f, i, before, p.catalogue.choose(i.UILocales, r).lang)
+	return p.show(w, r, page{name: "consent", title: "consent.title", leaves: true, locales: i.UILocales, data: f})
+}
+
+// ask writes into the form what the client asks for, and marks what is new
+// since the user last allowed it something.
+func (p *Pages) ask(f *consentForm, i *oauth.Interaction, before *sessions.Consent, lang string) {
+	if before != nil {
+		f.Before = before.At
+	} else {
+		before = &sessions.Consent{Scopes: i.Scopes, Resources: i.Resources} // all is new: nothing stands out
+	}
+	said := p.cfg.Scopes[i.Server]
 	for _, s := range i.Scopes {
 		if s == "offline_access" && !i.Client.Allows(clients.GrantRefreshToken) {
 			continue // nothing comes of it: nothing to ask
 		}
-		f.Scopes = append(f.Scopes, scope{Name: s, Text: scopeText[s]})
+		f.Scopes = append(f.Scopes, scope{Name: s, Key: scopeText[s], Said: said.in(lang, s), New: !slices.Contains(before.Scopes, s)})
 	}
-	other := url.Values{"account": {accountOther}}
-	for name, value := range f.Fields {
-		other.Set(name, value)
+	for _, r := range i.Resources {
+		f.Resources = append(f.Resources, scope{Name: r, New: !slices.Contains(before.Resources, r)})
 	}
-	f.Switch = p.path + "/login?" + other.Encode()
-	return p.show(w, r, page{name: "consent", title: "consent.title", leaves: true, images: origin,
-		locales: i.UILocales, data: f})
+	isNew := func(s scope) bool { return s.New }
+	f.More = slices.ContainsFunc(f.Scopes, isNew) || slices.ContainsFunc(f.Resources, isNew)
 }
 
 // postConsent writes the decision into the stamp and goes back to the
@@ -117,25 +153,4 @@ func links(m *clients.Metadata) []link {
 		}
 	}
 	return out
-}
-
-// plainHost is a host that means itself in a CSP source (CSP Level 3 §2.3.1):
-// neither a wildcard nor anything that would end the directive.
-var plainHost = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
-
-// logo is the client's logo if it can be shown, and the origin to allow for it
-// where that is not our own.
-func (p *Pages) logo(uri string) (logo, origin string) {
-	u, err := url.Parse(uri)
-	if err != nil || u.User != nil || !plainHost.MatchString(u.Host) {
-		return "", ""
-	}
-	origin = u.Scheme + "://" + u.Host
-	switch {
-	case origin == p.origin:
-		return uri, ""
-	case u.Scheme == "https":
-		return uri, origin
-	}
-	return "", ""
 }

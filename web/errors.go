@@ -5,6 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
+	"time"
 
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
@@ -42,6 +45,9 @@ var (
 type errorText struct {
 	Name        string // of the problem
 	Retry       bool   // trying again later can help
+	Again       string // URL of ours that asks the same once more; empty: none is safe to offer
+	Restart     string // URL of ours that begins the sign-in anew; empty: none
+	Time        time.Time
 	Code        string // of OAuth 2.0; empty: none
 	Description string
 	RequestID   string
@@ -101,13 +107,54 @@ func (p *Pages) problem(w http.ResponseWriter, r *http.Request, known problem, c
 	if known.status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	err := p.show(w, r, page{name: "error", title: "error." + known.name + ".title", status: known.status, data: errorText{
-		Name: known.name, Retry: known.status >= http.StatusInternalServerError,
+	e := errorText{
+		Name: known.name, Retry: known.status >= http.StatusInternalServerError, Time: p.now(),
 		Code: code, Description: description, RequestID: p.cfg.RequestID(r.Context()), Host: p.base.Host,
-	}})
+	}
+	switch known {
+	case errLink, errNotAsked:
+		e.Restart = p.restart(r)
+	case errCookies:
+		if e.Again = p.restart(r); e.Again == "" {
+			e.Again = again(r)
+		}
+	default:
+		if e.Retry {
+			e.Again = again(r)
+		}
+	}
+	err := p.show(w, r, page{name: "error", title: "error." + known.name + ".title", status: known.status, data: e})
 	if err != nil {
 		p.log(r, slog.LevelError, err)
-		secure(w.Header(), "", false)
+		secure(w.Header(), false)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}
+}
+
+// restart is where the authorization request behind a page begins anew, or the
+// empty string. Who can't answer that is no reason for another error.
+func (p *Pages) restart(r *http.Request) string {
+	server, ok := p.cfg.Servers[oauth.PageServer(r)]
+	if !ok {
+		return ""
+	}
+	return server.Restart(r.Context(), r)
+}
+
+// again is the path and query of a request that can be asked once more by a
+// link, without what it was stamped with on its way; the empty string where it
+// can't. A path that a browser would take for another host's is none of ours.
+func again(r *http.Request) string {
+	to := r.URL.EscapedPath()
+	if r.Method != http.MethodGet || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\t\r\n") {
+		return ""
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return ""
+	}
+	if q = oauth.WithoutStamp(q); len(q) > 0 {
+		to += "?" + q.Encode()
+	}
+	return to
 }

@@ -103,12 +103,16 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	h.addUser("alex", alexPassword, "Alex")
 	h.addUser("bob", bobPassword, "Bob "+evil)
 
-	static := []clients.Client{houseClient("album", "Photo Album"), houseClient("evil", evil), houseClient("house", "House"), houseClient("brief", "Brief")}
+	static := []clients.Client{houseClient("album", "Photo Album"), houseClient("evil", evil), houseClient("house", "House"), houseClient("brief", "Brief"),
+		houseClient("long", "Donaudampfschifffahrtsgesellschaft: Fahrpläne & Fahrkarten")}
 	static[0].LogoURI = "https://cdn.example/logo.png"
+	static[1].LogoURI = "https://broken.example/logo.png"
 	static[0].PolicyURI = "https://album.example/privacy"
 	static[0].ClientURI, static[0].TosURI = "javascript:alert(1)", "ftp://album.example/terms"
 	static[2].SkipConsent = true
 	static[3].GrantTypes = []string{"authorization_code"}
+	static[4].Scope += " phone address photos:write files.readwrite.all:including_shared_ones"
+	static[4].ClientURI, static[4].PolicyURI, static[4].TosURI = "https://long.example/", "https://long.example/privacy", "https://long.example/terms"
 	for i := range static {
 		static[i].Static = true
 	}
@@ -141,7 +145,7 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	h.server, err = oauth.New(oauth.Config{
 		Name: "myAS", Issuer: h.issuer, Keys: ring, Store: store, Logins: h.realm, Cookie: cookie, Static: static,
 		Sessions:  &sessions.Manager{Store: store, Realm: h.realm, Now: h.now},
-		Lifetimes: houseLifetimes, Now: h.now, Logger: logger,
+		Lifetimes: houseLifetimes, Now: h.now, Logger: logger, Resources: []oauth.Resource{{Identifier: "https://api.example/photos/v1"}},
 		Pages: oauth.Pages{Login: h.base + "/login", Consent: h.base + "/consent", Error: h.pages.Error, CookiesBlocked: h.pages.CookiesBlocked},
 	})
 	must(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,14 +21,17 @@ import (
 // loginForm is what the sign-in page shows.
 type loginForm struct {
 	Fields   map[string]string // hidden
-	Client   string
-	Again    bool // the browser has a login and must prove it again
+	Client   asker
+	Present  string // who is signed in in this browser; empty: nobody
+	Again    bool   // he must prove it again
+	Switch   string // URL of this page for another account; empty: it is
 	Username string
 	Offer    bool // "stay signed in"
 	Remember bool // it is ticked
 
 	Problem string        // catalogue key; empty: none
 	Wait    time.Duration // that the problem's text names; 0: it names none
+	At      time.Time     // when it is over; zero: soon
 	Field   string        // the field that it is about: username, password, or empty for both
 }
 
@@ -49,9 +53,8 @@ func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := loginForm{Username: typed(i.LoginHint)}
-	other := r.URL.Query().Get("account") == accountOther || slices.Contains(i.Prompt, "select_account")
-	if login != nil && !other {
-		f.Again, f.Remember = true, login.Persistent
+	if login != nil && !p.otherAccount(r, i) {
+		f.Remember = login.Persistent
 		if f.Username == "" {
 			f.Username = user.Username
 		}
@@ -84,6 +87,9 @@ func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case errors.As(err, &blocked):
 		f.Problem, f.Wait = "login.throttled", blocked.Wait
+		if blocked.Wait >= time.Minute {
+			f.Problem, f.At = "login.throttled.at", p.now().Add(blocked.Wait)
+		}
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(blocked.Wait/time.Second), 10))
 		return p.loginPage(w, r, server, i, http.StatusTooManyRequests, f)
 	case errors.Is(err, users.ErrCredentials), errors.Is(err, sessions.ErrProofStale):
@@ -169,9 +175,42 @@ func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User,
 }
 
 func (p *Pages) loginPage(w http.ResponseWriter, r *http.Request, server *oauth.Server, i *oauth.Interaction, status int, f loginForm) error {
-	f.Fields, f.Client, f.Offer = server.Fields(i), i.Client.Name(), p.cfg.Remember
+	login, user, err := p.present(r)
+	if err != nil {
+		return err
+	}
+	f.Fields, f.Client, f.Offer = server.Fields(i), p.asker(i.Server, i.Client), p.cfg.Remember
+	switch {
+	case login == nil:
+	case p.otherAccount(r, i):
+		f.Present, f.Fields[accountParam] = person(user), accountOther
+	default:
+		f.Present, f.Again, f.Switch = person(user), true, p.switchAccount(f.Fields)
+	}
 	return p.show(w, r, page{name: "login", title: "login.title", status: status, leaves: true,
 		locales: i.UILocales, data: f})
+}
+
+// Parameters of the sign-in page: with another account than the present one.
+const (
+	accountParam = "account"
+	accountOther = "other"
+)
+
+// otherAccount tells whether the sign-in is to be with any account, and not
+// with the one that is signed in.
+func (p *Pages) otherAccount(r *http.Request, i *oauth.Interaction) bool {
+	return r.FormValue(accountParam) == accountOther || slices.Contains(i.Prompt, "select_account")
+}
+
+// switchAccount is the URL of the sign-in page of an interaction for another
+// account.
+func (p *Pages) switchAccount(fields map[string]string) string {
+	v := url.Values{accountParam: {accountOther}}
+	for name, value := range fields {
+		v.Set(name, value)
+	}
+	return p.path + "/login?" + v.Encode()
 }
 
 // typed is a user name as it may stand in the form again.

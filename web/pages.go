@@ -60,6 +60,16 @@ type Config struct {
 
 	Audit Audit // required
 
+	// Appearance is what the realm's operator makes of the pages. Default: the
+	// product's own.
+	Appearance Appearance
+	// Scopes describe permissions on the consent page, by authorization server.
+	// Default: those of OpenID Connect are described, others are named.
+	Scopes map[string]ScopeTexts
+	// Outgoing fetches the logos of clients; it refuses private addresses.
+	// Default: none are fetched, and monograms are shown.
+	Outgoing *http.Client
+
 	// PasswordWait is how long a sign-in may wait for its turn to have its
 	// password checked. Default: 5 s.
 	PasswordWait time.Duration
@@ -76,9 +86,13 @@ type Config struct {
 type Pages struct {
 	cfg       Config
 	base      *url.URL
-	origin    string // of Base
 	path      string // of Base, escaped; empty or begins with a slash
 	protect   *http.CrossOriginProtection
+	catalogue *catalogue
+	logos     *logos
+	brand     brand
+	styles    []string // paths of style sheets
+	icon      string   // path
 	templates map[string]*template.Template
 	assets    map[string]asset  // by name as served
 	names     map[string]string // file name to path as served
@@ -114,16 +128,24 @@ func New(cfg Config) (*Pages, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	p := &Pages{cfg: cfg, base: base, origin: base.Scheme + "://" + base.Host, path: base.EscapedPath(),
-		protect: http.NewCrossOriginProtection()}
+	p := &Pages{cfg: cfg, base: base, path: base.EscapedPath(), protect: http.NewCrossOriginProtection()}
 	// A reverse proxy may have replaced the Host header; the public origin is ours all the same.
-	if err := p.protect.AddTrustedOrigin(p.origin); err != nil {
+	if err := p.protect.AddTrustedOrigin(base.Scheme + "://" + base.Host); err != nil {
 		return nil, fmt.Errorf("web: base URL: %w", err)
 	}
 	if err := p.loadAssets(); err != nil {
 		return nil, err
 	}
+	if err := p.loadAppearance(cfg.Appearance); err != nil {
+		return nil, err
+	}
 	if p.templates, err = parseTemplates(); err != nil {
+		return nil, err
+	}
+	if p.catalogue, err = loadCatalogue(textFiles, "texts"); err != nil {
+		return nil, err
+	}
+	if p.logos, err = newLogos(cfg.Outgoing, cfg.Now, cfg.Logger); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -134,6 +156,7 @@ func (p *Pages) Mount(r *mux.Router) {
 	r.Handle("/login", p.page(methods{http.MethodGet: p.showLogin, http.MethodPost: p.postLogin}))
 	r.Handle("/consent", p.page(methods{http.MethodGet: p.showConsent, http.MethodPost: p.postConsent}))
 	r.Handle("/logout", p.page(methods{http.MethodGet: p.showLogout, http.MethodPost: p.postLogout}))
+	r.Handle("/static/client-logo", p.page(methods{http.MethodGet: p.clientLogo}))
 	r.Handle("/static/{name}", p.page(methods{http.MethodGet: p.static}))
 }
 

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,20 +11,43 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/oauth"
+	"gatehouse.dev/gatehouse/web"
 )
 
-// TestHeadersOfEveryPage: the policy is as strict as each page allows.
+// static asks for a file to which a page refers.
+func (b *browser) static(reference string, page answer) answer {
+	b.h.t.Helper()
+	m := regexp.MustCompile(reference).FindStringSubmatch(page.body)
+	if m == nil {
+		b.h.t.Fatalf("no %s in\n%s", reference, page.body)
+	}
+	return b.do(http.MethodGet, strings.TrimSuffix(b.h.base, "/realms/default")+html.UnescapeString(m[1]), "")
+}
+
+// TestHeadersOfEveryPage: the policy is as strict as each page and file allows.
 func TestHeadersOfEveryPage(t *testing.T) {
-	h := open(t, nil)
+	logo := picture(t, 8, 8)
+	client, _ := cdn(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == "cdn.example" {
+			_, _ = w.Write(logo)
+		}
+	})
+	h := open(t, func(cfg *web.Config) {
+		cfg.Outgoing = client
+		cfg.Appearance = web.Appearance{Name: "Example", Accent: "#9b1c4a", AccentDark: "#f19ab9",
+			Logo: &web.Image{Body: []byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`), Media: "image/svg+xml"}}
+	})
+	files := map[string]string{"style sheet": "text/css; charset=utf-8", "realm's style sheet": "text/css; charset=utf-8",
+		"script": "text/javascript; charset=utf-8", "realm's logo": "image/svg+xml", "client's logo": "image/png", "client's monogram": "image/svg+xml"}
 	in := h.browser()
 	consent := atConsent(h, in, h.request("album"), "alex", alexPassword)
 	login := h.browser().get(h.request("album"))
 	const (
-		strict = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-		leaves = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-		logo   = "default-src 'none'; style-src 'self'; img-src 'self' https://cdn.example; frame-ancestors 'none'; base-uri 'none'"
+		leaves = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+		strict = leaves + "; form-action 'self'"
+		file   = "default-src 'none'; frame-ancestors 'none'; sandbox"
+		svg    = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 	)
-	asset := regexp.MustCompile(`href="(/realms/default/static/style[^"]*)"`).FindStringSubmatch(login.body)[1]
 	record := func(f func(http.ResponseWriter, *http.Request)) answer {
 		w := httptest.NewRecorder()
 		f(w, httptest.NewRequest(http.MethodGet, "/", nil))
@@ -40,7 +64,7 @@ func TestHeadersOfEveryPage(t *testing.T) {
 		{"done login", h.browser().submit(login, "username", "alex", "password", alexPassword), 303, leaves},
 		{"login without request", in.get(h.base + "/login"), 200, strict},
 		{"stale link", in.get(h.base + "/login?as=myAS"), 400, strict},
-		{"consent", consent, 200, logo},
+		{"consent", consent, 200, leaves},
 		{"consent, no logo", in.get(h.request("evil")), 200, leaves},
 		{"done consent", in.submit(consent, "decision", "deny"), 303, leaves},
 		{"cookies blocked", h.browser().get(consent.url), 400, strict},
@@ -52,40 +76,45 @@ func TestHeadersOfEveryPage(t *testing.T) {
 		{"authorization server's error", in.get(h.issuer + "/authorize?client_id=nobody"), 400, strict},
 		{"blocked cookies", record(h.pages.CookiesBlocked), 400, strict},
 		{"unavailable", record(func(w http.ResponseWriter, r *http.Request) { h.pages.Error(w, r, 503, "temporarily_unavailable", "") }), 503, strict},
-		{"file", in.do(http.MethodGet, "http://"+strings.Split(h.base, "/")[2]+asset, ""), 200, strict},
+		{"style sheet", in.static(`href="([^"]*/style[^"]*)"`, login), 200, file},
+		{"realm's style sheet", in.static(`href="([^"]*/realm[^"]*)"`, login), 200, file},
+		{"script", in.static(`src="([^"]*/pages[^"]*)"`, login), 200, file},
+		{"realm's logo", in.static(`href="([^"]*/logo[^"]*)"`, login), 200, svg},
+		{"client's logo", in.static(`src="([^"]*/client-logo[^"]*)"`, login), 200, file},
+		{"client's monogram", in.do(http.MethodGet, h.base+"/static/client-logo?as=myAS&client=evil", ""), 200, svg},
+		{"client without a logo", in.do(http.MethodGet, h.base+"/static/client-logo?as=myAS&client=house", ""), 404, strict},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.answer.status != c.status {
 				t.Fatalf("status %d, want %d\n%s", c.answer.status, c.status, c.answer.body)
 			}
-			cache := "no-store"
-			if c.name == "file" {
-				cache = "public, max-age=31536000, immutable"
-			}
-			opener := "same-origin"
-			if c.policy == leaves || c.policy == logo {
+			cache, opener := "no-store", "same-origin"
+			if c.policy == leaves {
 				opener = "" // shown in popup windows of relying parties
+			}
+			media, isFile := files[c.name]
+			switch {
+			case c.name == "client's logo":
+				cache, opener = "public, max-age=3600", ""
+			case c.name == "client's monogram":
+				cache, opener = "public, max-age=300", ""
+			case isFile:
+				cache, opener = "public, max-age=31536000, immutable", ""
 			}
 			for name, want := range map[string]string{
 				"Content-Security-Policy": c.policy, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
 				"Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": opener, "Cache-Control": cache,
-				"Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+				"Permissions-Policy": "camera=(), geolocation=(), microphone=()", "Cross-Origin-Resource-Policy": "same-origin",
 			} {
 				if got := c.answer.header.Get(name); got != want {
 					t.Errorf("%s is %q, want %q", name, got, want)
 				}
 			}
-			media := c.answer.header.Get("Content-Type")
-			switch {
-			case c.name == "file":
-				if media != "text/css; charset=utf-8" {
-					t.Errorf("type %q", media)
-				}
-			case c.status != 303 && media != "text/html; charset=utf-8":
-				t.Errorf("type %q", media)
+			if !isFile {
+				media = "text/html; charset=utf-8"
 			}
-			if strings.Contains(c.answer.body, "<script") || strings.Contains(c.answer.body, "style=") {
-				t.Error("something is inline")
+			if got := c.answer.header.Get("Content-Type"); c.status != 303 && got != media {
+				t.Errorf("type %q, want %q", got, media)
 			}
 		})
 	}
@@ -294,7 +323,7 @@ func TestErrorPageShowsCodeAndDescriptionAsText(t *testing.T) {
 		w := httptest.NewRecorder()
 		h.pages.Error(w, httptest.NewRequest(http.MethodGet, "/authorize", nil), c.status, c.code, c.description)
 		a := answer{t, "", w.Code, w.Header(), w.Body.String()}.expect(c.status, c.want...)
-		if strings.Contains(a.body, "<script") {
+		if strings.Contains(a.body, "<script>") {
 			t.Error("markup came through")
 		}
 		if retry := a.header.Get("Retry-After") != ""; retry != (c.status == 503) {

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
-	"html"
 	"html/template"
 	"net/http"
-	"strings"
 )
 
 //go:embed templates
@@ -19,19 +17,20 @@ type page struct {
 	title   string // catalogue key
 	status  int    // 0: 200
 	leaves  bool   // its form may end in a redirect to a client
-	images  string // origin of images beside our own; empty: none
 	locales []string
 	data    any
 }
 
 // view is what templates see.
 type view struct {
-	Lang  string
-	Title string
-	Path  string // prefix of our own URLs
-	Style string // URL
-	Icon  string // URL
-	D     any    // the page's own data
+	Lang   string
+	Title  string
+	Path   string // prefix of our own URLs
+	Styles []string
+	Script string // URL
+	Icon   string // URL
+	Brand  brand
+	D      any // the page's own data
 
 	texts texts
 }
@@ -41,7 +40,7 @@ func parseTemplates() (map[string]*template.Template, error) {
 	out := map[string]*template.Template{}
 	for _, name := range []string{"login", "home", "consent", "logout", "signedout", "error"} {
 		t, err := template.New("layout.html").Option("missingkey=error").
-			ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html")
+			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, fmt.Errorf("web: template %s: %w", name, err)
 		}
@@ -53,19 +52,21 @@ func parseTemplates() (map[string]*template.Template, error) {
 // show renders a page completely before it writes the first byte, so that a
 // failing template becomes an error page and not half a page.
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg page) error {
-	t := language(pg.locales, r)
+	t := p.catalogue.choose(pg.locales, r)
 	title, err := t.text(pg.title)
 	if err != nil {
 		return err
 	}
-	v := view{Lang: t.lang, Title: title, Path: p.path, Style: p.names["style.css"], Icon: p.names["mark.svg"], D: pg.data, texts: t}
+	v := view{Lang: t.lang, Title: title, Path: p.path, Styles: p.styles, Script: p.names["pages.js"], Icon: p.icon,
+		Brand: p.brand, D: pg.data, texts: t}
 	var body bytes.Buffer
 	if err := p.templates[pg.name].Execute(&body, v); err != nil {
 		return fmt.Errorf("rendering page %s: %w", pg.name, err)
 	}
-	secure(w.Header(), pg.images, pg.leaves)
+	secure(w.Header(), pg.leaves)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", t.lang)
 	if pg.status == 0 {
 		pg.status = http.StatusOK
 	}
@@ -76,49 +77,46 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg page) error {
 
 // redirect sends the browser on with a GET (RFC 9700 §4.12: never 307).
 func (p *Pages) redirect(w http.ResponseWriter, _ *http.Request, to string) error {
-	secure(w.Header(), "", true)
+	secure(w.Header(), true)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
 
-// secure sets the headers that every answer has. images is an origin that
-// images may come from beside our own. leaves marks sign-in and consent, whose
-// policy has no form-action: Chromium applies it to every redirect that
+// Content security policies. A page takes style sheets, scripts and images from
+// our own origin and nothing else from anywhere; a file that is opened by
+// itself may do nothing at all.
+const (
+	pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+	filePolicy = "default-src 'none'; frame-ancestors 'none'; sandbox"
+	// An SVG file may have style of its own, which runs nothing and, under this
+	// policy, loads nothing.
+	svgPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+)
+
+// secure sets the headers that every page has. leaves marks sign-in and consent,
+// whose policy has no form-action: Chromium applies it to every redirect that
 // follows the form, up to the client. They are also shown in popup windows.
-func secure(h http.Header, images string, leaves bool) {
-	policy := "default-src 'none'; style-src 'self'; img-src 'self'"
-	if images != "" {
-		policy += " " + images
-	}
-	policy += "; frame-ancestors 'none'; base-uri 'none'"
+func secure(h http.Header, leaves bool) {
+	policy := pagePolicy
 	if !leaves {
 		policy += "; form-action 'self'"
 	}
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
+	protect(h, policy)
 	if !leaves {
 		// Not on sign-in and consent: it would cut the tie between a relying
 		// party and the popup window in which it lets its users sign in.
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	}
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 }
 
-// T is the text of a catalogue key.
-func (v view) T(key string) (string, error) { return v.texts.text(key) }
-
-// Name is a text whose %s is a name that somebody else chose: emphasised, and
-// isolated, so that its direction marks can't rearrange our sentence.
-func (v view) Name(key, name string) (template.HTML, error) {
-	s, err := v.texts.text(key)
-	if err != nil {
-		return "", err
-	}
-	before, after, _ := strings.Cut(s, "%s")
-	return template.HTML(html.EscapeString(before) + "<strong><bdi>" + html.EscapeString(name) + // #nosec G203 -- escaped here
-		"</bdi></strong>" + html.EscapeString(after)), nil
+// protect sets the headers that every answer has.
+func protect(h http.Header, policy string) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 }

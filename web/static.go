@@ -36,12 +36,21 @@ func (p *Pages) loadAssets() error {
 			return fmt.Errorf("web: static files: %w", err)
 		}
 		ext := path.Ext(f.Name())
-		sum := sha256.Sum256(body)
-		name := strings.TrimSuffix(f.Name(), ext) + "." + hex.EncodeToString(sum[:8]) + ext
-		p.assets[name] = asset{body: body, media: mime.TypeByExtension(ext)}
-		p.names[f.Name()] = p.path + "/static/" + name
+		p.names[f.Name()] = p.addAsset(strings.TrimSuffix(f.Name(), ext)+"."+digest(body)+ext, mime.TypeByExtension(ext), body)
 	}
 	return nil
+}
+
+// addAsset serves a file and returns its path.
+func (p *Pages) addAsset(name, media string, body []byte) string {
+	p.assets[name] = asset{body: body, media: media}
+	return p.path + "/static/" + name
+}
+
+// digest tells contents apart in names.
+func digest(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:8])
 }
 
 // static serves a file under its hashed name.
@@ -50,12 +59,18 @@ func (p *Pages) static(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errMissing
 	}
-	secure(w.Header(), "", false)
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	w.Header().Set("Content-Type", a.media)
-	_, err := w.Write(a.body)
-	if err != nil {
-		return nil // the browser is gone; there is nobody to tell
-	}
+	serveFile(w, a, "public, max-age=31536000, immutable")
 	return nil
+}
+
+// serveFile answers with a file that may be kept as cache says.
+func serveFile(w http.ResponseWriter, a asset, cache string) {
+	policy := filePolicy
+	if a.media == mediaSVG {
+		policy = svgPolicy
+	}
+	protect(w.Header(), policy)
+	w.Header().Set("Cache-Control", cache)
+	w.Header().Set("Content-Type", a.media)
+	_, _ = w.Write(a.body) // fails only where the browser is gone
 }

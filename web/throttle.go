@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/users"
@@ -67,22 +65,3 @@ func (p *Pages) settle(r *http.Request, admission *throttle.Admission, judged er
 		p.log(r, slog.LevelWarn, err)
 	}
 }
-
-// Wait is a time in words, in one unit and never shorter than it is.
-func (v view) Wait(d time.Duration) (string, error) {
-	unit, n := "wait.second", up(d, time.Second)
-	if n >= 60 {
-		unit, n = "wait.minute", up(d, time.Minute)
-	}
-	if n >= 60 && unit == "wait.minute" {
-		unit, n = "wait.hour", up(d, time.Hour)
-	}
-	if n == 1 {
-		return v.texts.text(unit)
-	}
-	s, err := v.texts.text(unit + "s")
-	return strings.Replace(s, "%s", strconv.FormatInt(n, 10), 1), err
-}
-
-// up is how often the unit fits into d, rounded up.
-func up(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }

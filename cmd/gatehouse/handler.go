@@ -92,6 +92,9 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			Remember:      cfg.Login.Remember,
 			Throttle:      guesses,
 			Audit:         store,
+			Appearance:    appearance(&cfg.Appearance),
+			Scopes:        h.scopeTexts(name),
+			Outgoing:      client,
 			ClientAddress: clientAddress,
 			RequestID:     requestID,
 			Now:           h.now,
@@ -269,6 +272,37 @@ func staticClients(list []clients.Metadata) []clients.Client {
 		static[i] = clients.Client{Metadata: metadata, Static: true}
 	}
 	return static
+}
+
+func appearance(a *configs.Appearance) web.Appearance {
+	out := web.Appearance{Name: a.Name, Accent: a.Accent, AccentDark: a.AccentDark}
+	if body, media := a.Logo(); body != nil {
+		out.Logo = &web.Image{Body: body, Media: media}
+	}
+	for _, l := range a.Links {
+		out.Links = append(out.Links, web.Link{Text: l.Text, URL: l.URL})
+	}
+	return out
+}
+
+// scopeTexts are the operator's words for scopes, by authorization server of a
+// realm.
+func (h *house) scopeTexts(realm string) map[string]web.ScopeTexts {
+	out := map[string]web.ScopeTexts{}
+	for name, as := range h.cfg.AuthorizationServers {
+		if as.Realm != realm {
+			continue
+		}
+		out[name] = web.ScopeTexts{}
+		for _, s := range as.Scopes {
+			texts := map[string]string{}
+			for lang, text := range s.Text {
+				texts[lang] = *text
+			}
+			out[name][s.Name] = texts
+		}
+	}
+	return out
 }
 
 func attributes(list []configs.CustomAttribute) []sessions.Attribute {

@@ -161,7 +161,7 @@ func openModelHouse(t *testing.T, database string) *modelHouse {
 func (h *modelHouse) openNode(t *testing.T) *modelNode {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	db, err := openDatabase(t.Context(), h.cfg, h.clock.Now, logger)
+	db, err := openDatabase(t.Context(), h.cfg, h.clock.Now, requestOrigin, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
