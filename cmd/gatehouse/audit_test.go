@@ -72,7 +72,6 @@ func TestAuditTellsWhoDidWhatToWhom(t *testing.T) {
 		{audit.SessionEnded, audit.Success, "ended_by_client", "client:" + demoFirst, "alex", demoSecond, second.sid, "myAS", 1, true},
 		{audit.SignIn, audit.Refused, audit.WrongCredentials, audit.Anonymous, "bea", demoFirst, "", "myAS", 1, true},
 		{audit.SignIn, audit.Refused, audit.WrongCredentials, audit.Anonymous, "", demoFirst, "", "myAS", 3, true},
-		{audit.Consent, audit.Success, "", "user:" + users["alex"], "alex", demoSecond, "", "myAS", 1, true},
 		{audit.Consent, audit.Success, "", "user:" + users["alex"], "alex", demoFirst, "", "myAS", 1, true},
 		{audit.SignIn, audit.Success, "", "user:" + users["alex"], "alex", "", "", "", 1, true},
 	}
@@ -120,14 +119,14 @@ func TestAuditTellsWhoDidWhatToWhom(t *testing.T) {
 		want func(auditItem) bool
 		min  int
 	}{
-		{[]string{"--user", "alex"}, func(e auditItem) bool { return e.Username == "alex" }, 9},
+		{[]string{"--user", "alex"}, func(e auditItem) bool { return e.Username == "alex" }, 8},
 		{[]string{"--user", users["bea"]}, func(e auditItem) bool { return e.Username == "bea" }, 3},
 		{[]string{"--session", second.sid}, func(e auditItem) bool { return e.SessionID == second.sid }, 1},
-		{[]string{"--client", demoSecond, "--as", "myAS"}, func(e auditItem) bool { return e.ClientID == demoSecond && e.AuthorizationServer == "myAS" }, 3},
+		{[]string{"--client", demoSecond, "--as", "myAS"}, func(e auditItem) bool { return e.ClientID == demoSecond && e.AuthorizationServer == "myAS" }, 2},
 		{[]string{"--result", "refused"}, func(e auditItem) bool { return e.Result == audit.Refused }, 3},
-		{[]string{"--type", "consent", "--type", "user_locked"}, func(e auditItem) bool { return e.Type == audit.Consent || e.Type == audit.UserLocked }, 3},
+		{[]string{"--type", "consent", "--type", "user_locked"}, func(e auditItem) bool { return e.Type == audit.Consent || e.Type == audit.UserLocked }, 2},
 		{[]string{"--address", "127.0.0.1", "--since", "1h"}, func(e auditItem) bool { return e.Address == "127.0.0.1" }, 0},
-		{[]string{"--since", "1h", "--user", "alex"}, func(e auditItem) bool { return time.Since(e.LastAt) < time.Hour }, 9},
+		{[]string{"--since", "1h", "--user", "alex"}, func(e auditItem) bool { return time.Since(e.LastAt) < time.Hour }, 8},
 	} {
 		got := events(tt.args...)
 		if len(got) < tt.min || slices.ContainsFunc(got, func(e auditItem) bool { return !tt.want(e) }) {
