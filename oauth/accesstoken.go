@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gatehouse.dev/gatehouse/clients"
@@ -79,7 +80,8 @@ func errToken() *Error {
 
 // read verifies an access token of this authorization server by itself: that
 // it is ours and has not expired. Whether it still lives is liveness' to say.
-func (s *Server) read(ctx context.Context, token string) (*accessClaims, bool) {
+// The error wraps sessions.ErrUnavailable where not even that can be told.
+func (s *Server) read(ctx context.Context, token string) (*accessClaims, bool, error) {
 	var payload []byte
 	var err error
 	// A JWT has two dots, an opaque token one.
@@ -88,38 +90,53 @@ func (s *Server) read(ctx context.Context, token string) (*accessClaims, bool) {
 	} else {
 		payload, err = s.opaque.Open(token, []byte(s.cfg.Name))
 	}
+	if errors.Is(err, sessions.ErrUnavailable) {
+		return nil, false, err
+	}
 	if err != nil {
-		return nil, false
+		return nil, false, nil
 	}
 	var claims accessClaims
 	if err := json.Unmarshal(payload, &claims); err != nil {
-		return nil, false
+		return nil, false, nil
 	}
 	if claims.Issuer != s.cfg.Issuer || claims.ID == "" || s.cfg.Now().Unix() >= claims.Expires {
-		return nil, false
+		return nil, false, nil
 	}
-	return &claims, true
+	return &claims, true, nil
 }
 
-// reloadPause is how often a key that this node doesn't know makes it look for
+// searchPause is how often a key that this node doesn't know makes it look for
 // new ones.
-const reloadPause = 5 * time.Second
+const searchPause = 5 * time.Second
+
+// keySearch is the last look for new keys.
+type keySearch struct {
+	mu  sync.Mutex // held while looking: others wait for what is found
+	at  time.Time
+	err error // sessions.ErrUnavailable: nothing is known of unknown keys
+}
 
 // verify verifies a JWT of ours. Another node may have rotated keys at once, so
-// an unknown one makes this node look, at most every few seconds.
+// an unknown one makes this node look, at most every few seconds. While it
+// can't look, a token of an unknown key may be good: sessions.ErrUnavailable.
 func (s *Server) verify(ctx context.Context, token, typ string) ([]byte, error) {
 	payload, err := s.cfg.Keys.Verify(token, typ)
 	if !errors.Is(err, keys.ErrKeyUnknown) {
 		return payload, err
 	}
-	now, last := s.cfg.Now().UnixNano(), s.reloaded.Load()
-	if time.Duration(now-last) < reloadPause || !s.reloaded.CompareAndSwap(last, now) {
-		return nil, err
+	s.search.mu.Lock()
+	defer s.search.mu.Unlock()
+	if age := s.cfg.Now().Sub(s.search.at); age < 0 || age >= searchPause {
+		// That one caller goes away must not look like an outage to the others.
+		s.search.err = s.cfg.Keys.Reload(context.WithoutCancel(ctx))
+		s.search.at = s.cfg.Now()
 	}
-	if err := s.cfg.Keys.Reload(ctx); err != nil {
-		return nil, fmt.Errorf("looking for new keys: %w", err)
+	payload, err = s.cfg.Keys.Verify(token, typ)
+	if errors.Is(err, keys.ErrKeyUnknown) && s.search.err != nil {
+		return nil, fmt.Errorf("looking for new keys: %w", s.search.err)
 	}
-	return s.cfg.Keys.Verify(token, typ)
+	return payload, err
 }
 
 // living judges in one statement whether a token that read accepted still
@@ -207,7 +224,10 @@ func (s *Server) Caller(r *http.Request) (sessions.Caller, error) {
 	if err != nil {
 		return sessions.Caller{}, fmt.Errorf("%w: %w", sessions.ErrCallerInvalid, err)
 	}
-	claims, ok := s.read(r.Context(), token)
+	claims, ok, err := s.read(r.Context(), token)
+	if err != nil {
+		return sessions.Caller{}, err
+	}
 	if !ok || !slices.Contains(claims.Audience, s.cfg.Issuer) {
 		return sessions.Caller{}, sessions.ErrCallerInvalid
 	}

@@ -222,7 +222,10 @@ func (s *Server) judgeHint(ctx context.Context, a *authorization) error {
 	if token == "" {
 		return nil
 	}
-	h, ok := s.readHint(ctx, token)
+	h, ok, err := s.readHint(ctx, token)
+	if err != nil {
+		return err
+	}
 	if !ok || !slices.Contains(h.Audience, a.client.ClientID) {
 		return invalidRequest("id_token_hint is not an ID token that this server issued to this client.")
 	}

@@ -6,10 +6,9 @@ import (
 
 // CORS wraps an endpoint that browser applications call with an access token
 // or as a public client: origins of the clients' redirect URIs may read the
-// answer, without credentials of the browser (Fetch §3.2).
-func (s *Server) CORS(next http.Handler) http.Handler { return s.cors(next) }
-
-func (s *Server) cors(next http.Handler) http.Handler {
+// answer, without credentials of the browser (Fetch §3.2). Where nothing can be
+// known of an origin, fail answers in the endpoint's own form.
+func (s *Server) CORS(next http.Handler, fail func(http.ResponseWriter, *http.Request, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := r.Header.Get("Origin")
 		w.Header().Add("Vary", "Origin")
@@ -19,7 +18,7 @@ func (s *Server) cors(next http.Handler) http.Handler {
 		}
 		allowed, err := s.registry.allowsOrigin(r.Context(), origin)
 		if err != nil {
-			s.writeError(w, r, err)
+			fail(w, r, err)
 			return
 		}
 		if allowed {
@@ -34,6 +33,9 @@ func (s *Server) cors(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// cors is CORS for protocol endpoints.
+func (s *Server) cors(next http.Handler) http.Handler { return s.CORS(next, s.writeError) }
 
 // anyOrigin wraps what is public anyway: metadata and keys.
 func anyOrigin(next http.Handler) http.Handler {

@@ -6,8 +6,11 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
+
+	"gatehouse.dev/gatehouse/sessions"
 )
 
 // idClaims are the claims of an ID token (OpenID Connect Core §2; sid as in
@@ -71,14 +74,17 @@ type hint struct {
 
 // readHint verifies an id_token_hint: issued by this server, whenever that was
 // (OpenID Connect Core §3.1.2.1: an expired one still names the user).
-func (s *Server) readHint(ctx context.Context, token string) (hint, bool) {
+func (s *Server) readHint(ctx context.Context, token string) (hint, bool, error) {
 	payload, err := s.verify(ctx, token, "JWT")
+	if errors.Is(err, sessions.ErrUnavailable) {
+		return hint{}, false, err
+	}
 	if err != nil {
-		return hint{}, false
+		return hint{}, false, nil
 	}
 	var h hint
 	if err := json.Unmarshal(payload, &h); err != nil || h.Issuer != s.cfg.Issuer || h.Subject == "" {
-		return hint{}, false
+		return hint{}, false, nil
 	}
-	return h, true
+	return h, true, nil
 }

@@ -65,7 +65,10 @@ func (s *Server) answerIntrospection(w http.ResponseWriter, r *http.Request) (*i
 }
 
 func (s *Server) introspectAccess(r *http.Request, client *clients.Client, token string) (*introspection, error) {
-	claims, ok := s.read(r.Context(), token)
+	claims, ok, err := s.read(r.Context(), token)
+	if err != nil {
+		return nil, err
+	}
 	if !ok || !s.mayIntrospect(client, claims) {
 		return &introspection{}, nil
 	}

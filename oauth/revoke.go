@@ -40,7 +40,10 @@ func (s *Server) answerRevocation(w http.ResponseWriter, r *http.Request) error 
 	if _, ok := parseRefresh(token); ok {
 		return s.revokeRefresh(ctx, client, token)
 	}
-	claims, ok := s.read(ctx, token)
+	claims, ok, err := s.read(ctx, token)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return nil
 	}

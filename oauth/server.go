@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -98,7 +97,7 @@ type Server struct {
 	registry *registry
 	keySets  *keySets
 	metadata []byte
-	reloaded atomic.Int64 // when keys were looked for, Unix nanoseconds
+	search   keySearch
 }
 
 // New assembles a Server, or says what its Config lacks.

@@ -35,7 +35,10 @@ func (s *Server) answerUserinfo(w http.ResponseWriter, r *http.Request) (map[str
 	if err != nil {
 		return nil, err
 	}
-	claims, ok := s.read(r.Context(), token)
+	claims, ok, err := s.read(r.Context(), token)
+	if err != nil {
+		return nil, err
+	}
 	if !ok || !slices.Contains(claims.Audience, s.cfg.Issuer) {
 		return nil, errToken()
 	}

@@ -39,10 +39,10 @@ type doomed struct{ server, id string }
 func (e ender) endSessions(rows []doomed) (int, error) {
 	n := 0
 	err := inBatches(rows, func(server string, ids []string) error {
-		changed, err := e.c.exec(`UPDATE oauth2_sessions SET ended_at = ?, ended_by = ?, ended_reason = ?,
+		changed, err := e.c.exec(`UPDATE oauth2_sessions SET ended_at = ?, idle_check_at = ?, ended_by = ?, ended_reason = ?,
 			proof_after = CASE WHEN client_id = ? THEN NULL ELSE CAST(? AS BIGINT) END
 			WHERE authorization_server = ? AND id IN ? AND ended_at IS NULL`,
-			e.at, e.ending.By.String(), string(e.ending.Reason), e.exempt(), e.proofAfter(), server, ids)
+			e.at, e.at, e.ending.By.String(), string(e.ending.Reason), e.exempt(), e.proofAfter(), server, ids)
 		if err != nil {
 			return err
 		}
@@ -191,9 +191,9 @@ func (e ender) lockParents(parents []parent) error {
 // endLogin ends a locked login with its sessions, but for those that offline
 // access lets outlive it, and tells how many sessions ended.
 func (e ender) endLogin(id string) (int, error) {
-	if _, err := e.c.exec(`UPDATE logins SET ended_at = ?, ended_by = ?, ended_reason = ?
+	if _, err := e.c.exec(`UPDATE logins SET ended_at = ?, check_at = ?, ended_by = ?, ended_reason = ?
 		WHERE realm = ? AND id = ? AND ended_at IS NULL`,
-		e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id); err != nil {
+		e.at, e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id); err != nil {
 		return 0, err
 	}
 	if err := e.auditLogins(`l.id = ?`, id); err != nil {
@@ -238,9 +238,9 @@ func (e ender) endUser(id string) (int, error) {
 		e.realm, id); err != nil {
 		return 0, err
 	}
-	if _, err := e.c.exec(`UPDATE logins SET ended_at = ?, ended_by = ?, ended_reason = ?
+	if _, err := e.c.exec(`UPDATE logins SET ended_at = ?, check_at = ?, ended_by = ?, ended_reason = ?
 		WHERE realm = ? AND user_id = ? AND ended_at IS NULL`,
-		e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id); err != nil {
+		e.at, e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id); err != nil {
 		return 0, err
 	}
 	if err := e.auditLogins(`l.user_id = ?`, id); err != nil {

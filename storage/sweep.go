@@ -15,6 +15,24 @@ const (
 	// grantsKept is how long a grant that has ended, or whose code was never
 	// redeemed, is kept: what comes of it is refused with it and without it.
 	grantsKept = time.Hour
+	// historyPause is how much later an ended row that is still needed is looked
+	// at again.
+	historyPause = 24 * time.Hour
+)
+
+// What there is to sweep, behind the columns of a SELECT.
+const (
+	dueSessions     = ` FROM oauth2_sessions WHERE authorization_server = ? AND idle_check_at <= ? AND ended_at IS NULL`
+	removableGrants = ` FROM (
+		SELECT id FROM (SELECT id FROM grants WHERE authorization_server = ? AND removable_at <= ? ORDER BY removable_at LIMIT ?) AS a
+		UNION SELECT id FROM (SELECT id FROM grants WHERE authorization_server = ? AND ended_at <= ? ORDER BY ended_at LIMIT ?) AS b
+		UNION SELECT id FROM (SELECT id FROM grants WHERE authorization_server = ? AND redeemed_at IS NULL AND code_expires_at <= ?
+			ORDER BY code_expires_at LIMIT ?) AS c) AS removable`
+	oldSessions     = ` FROM oauth2_sessions s WHERE s.authorization_server = ? AND s.idle_check_at <= ? AND s.ended_at IS NOT NULL`
+	expiredMarks    = ` WHERE authorization_server = ? AND expires_at <= ?`
+	dueLogins       = ` FROM logins WHERE realm = ? AND check_at <= ? AND ended_at IS NULL`
+	oldLogins       = ` FROM logins l WHERE l.realm = ? AND l.check_at <= ? AND l.ended_at IS NOT NULL`
+	expiredCounters = ` FROM throttle_counters WHERE realm = ? AND expires_at <= ?`
 )
 
 // Sweep makes endings of what is over by time and removes what nothing needs
@@ -36,23 +54,17 @@ func (s *Server) Sweep(ctx context.Context, history time.Duration, limit int) (s
 	swept.More = swept.More || n >= limit
 	errs = append(errs, err)
 
-	old := now - history.Milliseconds()
-	kept := now - grantsKept.Milliseconds()
-	n, err = s.remove(ctx, `DELETE FROM grants WHERE authorization_server = ? AND id IN (SELECT id FROM grants
-		WHERE authorization_server = ? AND created_at <= ? AND (removable_at IS NOT NULL OR ended_at IS NOT NULL OR redeemed_at IS NULL)
-		AND (removable_at <= ? OR ended_at <= ? OR (redeemed_at IS NULL AND code_expires_at <= ?))
-		ORDER BY created_at LIMIT ?)`, s.name, s.name, now, now, kept, kept, limit)
+	n, err = s.remove(ctx, `DELETE FROM grants WHERE authorization_server = ? AND id IN (SELECT id`+removableGrants+` LIMIT ?)`,
+		append(append([]any{s.name}, s.removableArgs(now, limit)...), limit)...)
 	note(n, err, &swept.Grants)
-	n, err = s.remove(ctx, `DELETE FROM oauth2_sessions WHERE authorization_server = ? AND ended_at IS NOT NULL AND id IN (
-		SELECT s.id FROM oauth2_sessions s LEFT JOIN logins l ON l.realm = s.realm AND l.id = s.login_id
-		WHERE s.authorization_server = ? AND s.ended_at <= ? AND (s.proof_after IS NULL OR l.id IS NULL OR l.ended_at IS NOT NULL)
-		AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.authorization_server = s.authorization_server AND g.session_id = s.id)
-		ORDER BY s.ended_at LIMIT ?)`, s.name, s.name, old, limit)
-	note(n, err, &swept.History)
+	n, removed, err := s.sweepHistory(ctx, now-history.Milliseconds(), limit)
+	swept.History += removed
+	swept.More = swept.More || n >= limit
+	errs = append(errs, err)
 	for _, table := range []string{"revoked_tokens", "assertions"} {
 		key := map[string]string{"revoked_tokens": "jti", "assertions": "client_id, jti"}[table]
 		n, err = s.remove(ctx, `DELETE FROM `+table+` WHERE authorization_server = ? AND (`+key+`) IN (
-			SELECT `+key+` FROM `+table+` WHERE authorization_server = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?)`,
+			SELECT `+key+` FROM `+table+expiredMarks+` ORDER BY expires_at LIMIT ?)`,
 			s.name, s.name, now, limit)
 		note(n, err, &swept.Marks)
 	}
@@ -60,6 +72,54 @@ func (s *Server) Sweep(ctx context.Context, history time.Duration, limit int) (s
 		return swept, fmt.Errorf("sweeping %s: %w", s.name, err)
 	}
 	return swept, nil
+}
+
+// removableArgs are those of removableGrants.
+func (s *Server) removableArgs(now int64, limit int) []any {
+	kept := now - grantsKept.Milliseconds()
+	return []any{s.name, now, limit, s.name, kept, limit, s.name, kept, limit}
+}
+
+// sweepHistory looks at ended sessions that are old enough to go, removes those
+// that nothing needs, and puts off the others. It tells how many of each.
+func (s *Server) sweepHistory(ctx context.Context, old int64, limit int) (looked, removed int, err error) {
+	var gone, needed []string
+	var logins []string
+	err = s.db.read(ctx, func(c conn) error {
+		gone, needed, logins = nil, nil, nil
+		return c.rows(func(scan func(...any) error) error {
+			var (
+				id, login string
+				free      bool
+			)
+			if err := scan(&id, &login, &free); err != nil {
+				return err
+			}
+			if free {
+				gone, logins = append(gone, id), append(logins, login)
+			} else {
+				needed = append(needed, id)
+			}
+			return nil
+		}, `SELECT s.id, COALESCE(s.login_id, ''), CASE WHEN (s.proof_after IS NULL
+				OR NOT EXISTS (SELECT 1 FROM logins l WHERE l.realm = s.realm AND l.id = s.login_id AND l.ended_at IS NULL))
+			AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.authorization_server = s.authorization_server AND g.session_id = s.id)
+			THEN 1 ELSE 0 END`+oldSessions+` ORDER BY s.idle_check_at LIMIT ?`, s.name, old, limit)
+	})
+	if err == nil && len(needed) > 0 {
+		_, err = s.remove(ctx, `UPDATE oauth2_sessions SET idle_check_at = ? WHERE authorization_server = ? AND id IN ? AND ended_at IS NOT NULL`,
+			old+historyPause.Milliseconds(), s.name, needed)
+	}
+	// What has ended stays ended, so nothing can need now what nothing needed then.
+	if err == nil && len(gone) > 0 {
+		removed, err = s.remove(ctx, `DELETE FROM oauth2_sessions WHERE authorization_server = ? AND id IN ? AND ended_at IS NOT NULL`, s.name, gone)
+	}
+	if err == nil && removed > 0 {
+		// Their logins may have waited for this.
+		_, err = s.remove(ctx, `UPDATE logins SET check_at = ended_at WHERE realm = ? AND id IN ? AND ended_at IS NOT NULL AND check_at > ended_at`,
+			s.realm, logins)
+	}
+	return len(gone) + len(needed), removed, err
 }
 
 func (s *Server) remove(ctx context.Context, statement string, args ...any) (int, error) {
@@ -88,8 +148,7 @@ func (s *Server) sweepSessions(ctx context.Context, limit int) (looked, ended in
 			err := scan(&id)
 			ids = append(ids, id)
 			return err
-		}, `SELECT id FROM oauth2_sessions WHERE authorization_server = ? AND idle_check_at <= ? AND ended_at IS NULL
-			ORDER BY idle_check_at LIMIT ?`, s.name, now, limit)
+		}, `SELECT id`+dueSessions+` ORDER BY idle_check_at LIMIT ?`, s.name, now, limit)
 	})
 	if err != nil {
 		return 0, 0, err
@@ -174,24 +233,54 @@ func (r *Realm) Sweep(ctx context.Context, history time.Duration, limit int) (se
 			err := scan(&id)
 			ids = append(ids, id)
 			return err
-		}, `SELECT id FROM logins WHERE realm = ? AND check_at <= ? AND ended_at IS NULL ORDER BY check_at LIMIT ?`, r.name, now, limit)
+		}, `SELECT id`+dueLogins+` ORDER BY check_at LIMIT ?`, r.name, now, limit)
 	})
 	for i := 0; err == nil && i < len(ids); i++ {
 		err = r.sweepLogin(ctx, ids[i], &swept)
 	}
 	swept.More = len(ids) >= limit
 	if err == nil {
-		// A session that is kept may still demand fresh proof of its login.
-		swept.History, err = remove(ctx, r.db, `DELETE FROM logins WHERE realm = ? AND ended_at IS NOT NULL AND id IN (
-			SELECT l.id FROM logins l WHERE l.realm = ? AND l.ended_at <= ?
-			AND NOT EXISTS (SELECT 1 FROM oauth2_sessions s WHERE s.realm = l.realm AND s.login_id = l.id)
-			ORDER BY l.ended_at LIMIT ?)`, r.name, r.name, now-history.Milliseconds(), limit)
-		swept.More = swept.More || swept.History >= limit
+		var looked int
+		looked, swept.History, err = r.sweepHistory(ctx, now-history.Milliseconds(), limit)
+		swept.More = swept.More || looked >= limit
 	}
 	if err != nil {
 		return swept, fmt.Errorf("sweeping realm %s: %w", r.name, err)
 	}
 	return swept, nil
+}
+
+// sweepHistory is that of a Server, for logins: they stay as long as a session
+// names them.
+func (r *Realm) sweepHistory(ctx context.Context, old int64, limit int) (looked, removed int, err error) {
+	const free = `NOT EXISTS (SELECT 1 FROM oauth2_sessions s WHERE s.realm = l.realm AND s.login_id = l.id)`
+	var gone, needed []string
+	err = r.db.read(ctx, func(c conn) error {
+		gone, needed = nil, nil
+		return c.rows(func(scan func(...any) error) error {
+			var (
+				id   string
+				free bool
+			)
+			if err := scan(&id, &free); err != nil {
+				return err
+			}
+			if free {
+				gone = append(gone, id)
+			} else {
+				needed = append(needed, id)
+			}
+			return nil
+		}, `SELECT l.id, CASE WHEN `+free+` THEN 1 ELSE 0 END`+oldLogins+` ORDER BY l.check_at LIMIT ?`, r.name, old, limit)
+	})
+	if err == nil && len(needed) > 0 {
+		_, err = remove(ctx, r.db, `UPDATE logins SET check_at = ? WHERE realm = ? AND id IN ? AND ended_at IS NOT NULL`,
+			old+historyPause.Milliseconds(), r.name, needed)
+	}
+	if err == nil && len(gone) > 0 {
+		removed, err = remove(ctx, r.db, `DELETE FROM logins WHERE realm = ? AND id IN ? AND ended_at IS NOT NULL`, r.name, gone)
+	}
+	return len(gone) + len(needed), removed, err
 }
 
 func (r *Realm) sweepLogin(ctx context.Context, id string, swept *sessions.Swept) error {
@@ -216,4 +305,62 @@ func (r *Realm) sweepLogin(ctx context.Context, id string, swept *sessions.Swept
 	swept.Logins += logins
 	swept.Sessions += ended
 	return err
+}
+
+// Waiting counts what Sweep would find to do at this moment, at most limit rows
+// of each kind: "session" and "history" are live and ended ones that are to be
+// looked at, "grant" and "mark" what is to be removed.
+func (s *Server) Waiting(ctx context.Context, history time.Duration, limit int) (map[string]int, error) {
+	now := stamp(s.db.now())
+	waiting, err := s.db.waiting(ctx, limit, []backlog{
+		{"session", dueSessions, []any{s.name, now}},
+		{"grant", removableGrants, s.removableArgs(now, limit)},
+		{"history", oldSessions, []any{s.name, now - history.Milliseconds()}},
+		{"mark", " FROM revoked_tokens" + expiredMarks, []any{s.name, now}},
+		{"mark", " FROM assertions" + expiredMarks, []any{s.name, now}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting what waits for the sweeper of %s: %w", s.name, err)
+	}
+	return waiting, nil
+}
+
+// Waiting counts what Sweep and SweepThrottle would find to do at this moment,
+// at most limit rows of each kind: "login" and "history" are live and ended ones
+// that are to be looked at, "mark" what is to be removed.
+func (r *Realm) Waiting(ctx context.Context, history time.Duration, limit int) (map[string]int, error) {
+	now := stamp(r.db.now())
+	waiting, err := r.db.waiting(ctx, limit, []backlog{
+		{"login", dueLogins, []any{r.name, now}},
+		{"history", oldLogins, []any{r.name, now - history.Milliseconds()}},
+		{"mark", expiredCounters, []any{r.name, now}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting what waits for the sweeper of realm %s: %w", r.name, err)
+	}
+	return waiting, nil
+}
+
+// backlog is one kind of row that waits.
+type backlog struct {
+	kind, from string
+	args       []any
+}
+
+// waiting counts no further than to limit, so that it costs no more than a
+// sweep, however much has piled up.
+func (db *DB) waiting(ctx context.Context, limit int, backlogs []backlog) (map[string]int, error) {
+	waiting := map[string]int{}
+	for _, b := range backlogs {
+		var n int
+		err := db.read(ctx, func(c conn) error {
+			_, err := c.row([]any{&n}, `SELECT COUNT(*) FROM (SELECT 1`+b.from+` LIMIT ?) AS waiting`, append(b.args, limit)...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		waiting[b.kind] = min(waiting[b.kind]+n, limit)
+	}
+	return waiting, nil
 }

@@ -105,9 +105,10 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 		}
 		realms[name] = r
 		all.touchers = append(all.touchers, t)
-		all.sweeps = append(all.sweeps, sweepJob{owner: "realm:" + name, store: store, history: h.history(name)},
-			sweepJob{owner: "realm:" + name, store: throttleSweep{guesses, h.now}},
-			sweepJob{owner: "realm:" + name, store: auditSweep{store, cfg.Audit.Retention, h.now}})
+		// The last job counts what all have left.
+		all.sweeps = append(all.sweeps, sweepJob{owner: "realm:" + name, store: throttleSweep{guesses, h.now}},
+			sweepJob{owner: "realm:" + name, store: auditSweep{store, cfg.Audit.Retention, h.now}},
+			sweepJob{owner: "realm:" + name, store: store, history: h.history(name)})
 	}
 
 	for _, name := range h.cfg.AuthorizationServerNames() {
@@ -231,7 +232,7 @@ func (h *house) authorizationServer(ctx context.Context, router *mux.Router, nam
 	below.Use(noteServer(name))
 	server.Mount(below)
 	dialect := below.NewRoute().Subrouter()
-	dialect.Use(server.CORS)
+	dialect.Use(func(next http.Handler) http.Handler { return server.CORS(next, api.Fail) })
 	api.Mount(dialect)
 	// RFC 8414 §3.1: the well-known part stands between host and issuer path.
 	router.Path("/.well-known/oauth-authorization-server" + path).Handler(noteServer(name)(server.Metadata()))

@@ -169,14 +169,34 @@ func (t tokens) refused() bool {
 
 // send sends a request and reads the JSON in its answer; into may be nil.
 func (d *desk) send(method, path string, form url.Values, bearer string, into any) (status int) {
+	answer, err := d.ask(method, path, form, bearer)
+	if err == nil && into != nil && len(bytes.TrimSpace(answer.body)) > 0 {
+		err = json.Unmarshal(answer.body, into)
+	}
+	if err != nil {
+		d.t.Errorf("%s %s: %d %s: %v", method, path, answer.status, answer.body, err)
+	}
+	return answer.status
+}
+
+// wholeReply is an answer, read to its end.
+type wholeReply struct {
+	status int
+	header http.Header
+	body   []byte
+	took   time.Duration
+}
+
+// ask sends a request; that it has no answer, or not a whole one, is for the
+// caller to judge.
+func (d *desk) ask(method, path string, form url.Values, bearer string) (wholeReply, error) {
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
 	req, err := http.NewRequestWithContext(d.t.Context(), method, d.issuer+path, body)
 	if err != nil {
-		d.t.Errorf("%s %s: %v", method, path, err)
-		return 0
+		return wholeReply{}, err
 	}
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -187,20 +207,21 @@ func (d *desk) send(method, path string, form url.Values, bearer string, into an
 	case d.secret != "":
 		req.SetBasicAuth(d.id, d.secret)
 	}
-	res, err := d.http.Do(req)
+	return readReply(d.http, req)
+}
+
+// readReply sends a request and reads the answer to its end.
+func readReply(client *http.Client, req *http.Request) (wholeReply, error) {
+	began := time.Now()
+	res, err := client.Do(req)
 	if err != nil {
-		d.t.Errorf("%s %s: %v", method, path, err)
-		return 0
+		return wholeReply{}, err
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err == nil && into != nil && len(bytes.TrimSpace(answer)) > 0 {
-		err = json.Unmarshal(answer, into)
-	}
-	if err != nil {
-		d.t.Errorf("%s %s: %d %s: %v", method, path, res.StatusCode, answer, err)
-	}
-	return res.StatusCode
+	answer := wholeReply{status: res.StatusCode, header: res.Header}
+	answer.body, err = io.ReadAll(res.Body)
+	answer.took = time.Since(began)
+	return answer, err
 }
 
 // token asks the token endpoint; parameters are name and value in turn.

@@ -29,6 +29,7 @@ var background = map[string]string{
 	"root secrets read again":     "FROM roots",
 	"search for what has run out": "check_at <=",
 	"removal of what has run out": "DELETE FROM",
+	"count of what has run out":   "AS waiting",
 }
 
 // What requests cost the database, counted by the database itself

@@ -17,11 +17,19 @@ const (
 	sweepEvery = time.Minute
 	sweepBatch = 200 // rows of each kind in one call
 	sweepLong  = 500 // batches in one pass
+	// sweepCount is how many waiting rows of a kind are counted; one more stands
+	// for all beyond.
+	sweepCount = 10_000
 )
 
 // sweepable is what one realm or authorization server has to be swept of.
 type sweepable interface {
 	Sweep(ctx context.Context, history time.Duration, limit int) (sessions.Swept, error)
+}
+
+// countable is a sweepable that tells how many rows of each kind wait.
+type countable interface {
+	Waiting(ctx context.Context, history time.Duration, limit int) (map[string]int, error)
 }
 
 // sweeper makes endings of what is over by time and removes what nothing needs
@@ -77,13 +85,34 @@ func (s *sweeper) pass(ctx context.Context) {
 			s.logger.InfoContext(ctx, "swept", "owner", job.owner, "logins_expired", sum.Logins, "sessions_expired", sum.Sessions,
 				"grants_removed", sum.Grants, "history_removed", sum.History, "marks_removed", sum.Marks)
 		}
+		s.count(ctx, job)
+	}
+}
+
+// count notes what a pass has left, also where it failed. What can't be counted
+// keeps its last figure.
+func (s *sweeper) count(ctx context.Context, job sweepJob) {
+	store, ok := job.store.(countable)
+	if !ok || ctx.Err() != nil {
+		return // counted by another job of the owner
+	}
+	waiting, err := store.Waiting(ctx, job.history, sweepCount+1)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.logger.WarnContext(ctx, "waiting rows not counted", "owner", job.owner, "error", err)
+		}
+		return
+	}
+	for kind, n := range waiting {
+		s.metrics.waiting.WithLabelValues(job.owner, kind).Set(float64(n))
 	}
 }
 
 // sweepMetrics are the sweeper's figures.
 type sweepMetrics struct {
-	swept  *prometheus.CounterVec // owner, kind
-	failed *prometheus.CounterVec // owner
+	swept   *prometheus.CounterVec // owner, kind
+	failed  *prometheus.CounterVec // owner
+	waiting *prometheus.GaugeVec   // owner, kind
 }
 
 func newSweepMetrics(registry *prometheus.Registry) *sweepMetrics {
@@ -96,8 +125,13 @@ func newSweepMetrics(registry *prometheus.Registry) *sweepMetrics {
 			Name: "gatehouse_sweep_failures_total",
 			Help: "Sweeps that failed, by realm or authorization server.",
 		}, []string{"owner"}),
+		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "gatehouse_sweep_waiting",
+			Help: "Rows that were left after this node's last pass: to be looked at (login, session, history) or to be removed (grant, mark), " +
+				"by realm or authorization server. 10001 stands for more than 10000.",
+		}, []string{"owner", "kind"}),
 	}
-	registry.MustRegister(m.swept, m.failed)
+	registry.MustRegister(m.swept, m.failed, m.waiting)
 	return m
 }
 

@@ -69,6 +69,50 @@ func TestSweeperSweepsInBatchesAndCounts(t *testing.T) {
 	}
 }
 
+// countedDust is dust that is counted as well.
+type countedDust struct {
+	dust
+	waiting map[string]int
+	fails   error
+	limit   int
+}
+
+func (d *countedDust) Waiting(_ context.Context, history time.Duration, limit int) (map[string]int, error) {
+	d.limit, d.history = limit, history
+	return d.waiting, d.fails
+}
+
+func TestSweeperTellsWhatItLeft(t *testing.T) {
+	var log bytes.Buffer
+	counted := &countedDust{dust: dust{fails: errors.New("no space left")}, waiting: map[string]int{"session": 10_001, "grant": 7}}
+	gone := &countedDust{fails: errors.New("not now")}
+	s := &sweeper{metrics: newSweepMetrics(prometheus.NewRegistry()), logger: slog.New(slog.NewTextHandler(&log, nil)), jobs: []sweepJob{
+		{"as:counted", counted, time.Hour}, {"as:gone", gone, time.Hour}, {"realm:uncounted", &dust{}, time.Hour}}}
+	waits := func(kind string, want float64) {
+		t.Helper()
+		var m dto.Metric
+		if err := s.metrics.waiting.WithLabelValues("as:counted", kind).Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.GetGauge().GetValue(); got != want {
+			t.Errorf("%g of kind %s wait, want %g", got, kind, want)
+		}
+	}
+	s.pass(t.Context())
+	waits("session", 10_001)
+	waits("grant", 7)
+	if counted.limit != sweepCount+1 || counted.history != time.Hour || !strings.Contains(log.String(), "not now") {
+		t.Errorf("counted to %d with history %s; log:\n%s", counted.limit, counted.history, log.String())
+	}
+	counted.waiting["session"] = 0
+	s.pass(t.Context())
+	waits("session", 0)
+	// What can't be counted is not 0.
+	counted.fails, counted.waiting = errors.New("not now"), nil
+	s.pass(t.Context())
+	waits("grant", 7)
+}
+
 func TestSweeperStopsWithTheServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	endless := &dust{batches: 1 << 30}

@@ -96,6 +96,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, path string, er
 	h.write(w, first.status, doc)
 }
 
+// Fail answers a request that something in front of the Handler could not judge,
+// in the form of this dialect.
+func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h.refuse(w, r, r.URL.Path, err)
+}
+
 // unclassified answers what no other function did: storage that is away, a
 // request whose time is up, and failures whose text is nobody's business.
 func unclassified(r *http.Request, err error) *problem {
