@@ -55,7 +55,7 @@ test: setup ## all tests with the race detector (ARGS="-run X ./storage/..." nar
 
 .PHONY: screenshots
 screenshots: ## pictures of all pages into docs/screenshots (Git knows only those that the documents show)
-	@GATEHOUSE_SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -timeout 20m -run '^TestScreenshots$$' ./web
+	@GATEHOUSE_SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -timeout 20m -run '^TestScreenshots$$' ./web ./cmd/gatehouse
 
 .PHONY: test-long
 test-long: setup ## million-row tests, long random sequences, races across processes
