@@ -58,6 +58,18 @@ screenshots: ## pictures of all pages into docs/screenshots (Git knows only thos
 	@GATEHOUSE_SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -timeout 20m -run '^TestScreenshots$$' ./web ./cmd/gatehouse
 
 .PHONY: test-long
-test-long: setup ## million-row tests, long random sequences, races across processes
+test-long: setup ## million-row tests, long random sequences, races across processes, test-pool, fuzz
 	@$(MAKE) --no-print-directory packages
 	@GATEHOUSE_LONG=1 tools/gotest.sh -run Long -timeout 40m $(or $(ARGS),./...)
+	@$(if $(ARGS),,$(MAKE) --no-print-directory -k test-pool fuzz)
+
+# Whoever waits for a second connection while he holds the only one waits until
+# the call's time is up; the timeout is for what has no such time.
+.PHONY: test-pool
+test-pool: setup ## handlers, pages and flows once more, with one database connection
+	@$(MAKE) --no-print-directory packages
+	@GATEHOUSE_TEST_POOL=1 tools/gotest.sh -timeout 10m ./oauth ./web ./cmd/gatehouse
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a minute (FUZZTIME=10 is shorter, ARGS="FuzzQuery ./oauth" fewer)
+	@tools/fuzz.sh $(ARGS)

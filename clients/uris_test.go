@@ -1,6 +1,8 @@
 package clients
 
 import (
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -179,28 +181,49 @@ func TestOriginsAreThoseOfWebRedirectURIs(t *testing.T) {
 	}
 }
 
+// loopbackLiteral is RFC 8252 §7.3 once more, in another way than the matcher's:
+// host, port and what follows.
+var loopbackLiteral = regexp.MustCompile(`^(http://(?:127\.0\.0\.1|\[::1\]))(?::([1-9][0-9]{0,4}))?((?:[/?].*)?)$`)
+
 // FuzzMatchRedirectURI holds the matcher to its promise: whatever matches is
-// a registered URI, or one of the loopback literals with another port.
+// byte for byte a registered URI, or for a native client one of the loopback
+// literals with another port. Whatever is registered, nothing matches that a
+// browser could take for another place than we do.
 func FuzzMatchRedirectURI(f *testing.F) {
-	registered := []string{"https://client.example/cb?a=1", "http://127.0.0.1/cb", "http://[::1]:7000/cb", "com.example.app:/cb"}
-	for _, seed := range append(registered, "http://127.0.0.1:8080/cb", "http://[::1]:1/cb", "http://127.0.0.1:80@evil.example/cb", "http://127.0.0.1:1/cb#", "https://client.example/%63b") {
-		f.Add(seed)
+	known := []string{"https://client.example/cb?a=1", "http://127.0.0.1/cb", "http://[::1]:7000/cb", "com.example.app:/cb"}
+	for _, seed := range append(known, "http://127.0.0.1:8080/cb", "http://[::1]:1/cb", "http://127.0.0.1:80@evil.example/cb", "http://127.0.0.1:1/cb#",
+		"https://client.example/%63b", "http://127.0.0.1:65536/cb", "http://127.0.0.1:1\n/cb") {
+		f.Add(seed, seed, true)
+		f.Add("http://127.0.0.1:1/cb", seed, true)
+		f.Add(seed, "https://client.example/cb?a=1", false)
 	}
-	m := &Metadata{ApplicationType: ApplicationNative, RedirectURIs: registered}
-	f.Fuzz(func(t *testing.T, requested string) {
-		if !m.MatchRedirectURI(requested) || slices.Contains(registered, requested) {
+	f.Fuzz(func(t *testing.T, registered, requested string, native bool) {
+		m := &Metadata{ApplicationType: ApplicationWeb, RedirectURIs: append([]string{registered}, known...)}
+		if native {
+			m.ApplicationType = ApplicationNative
+		}
+		exact := slices.Contains(m.RedirectURIs, requested)
+		if m.MatchRedirectURI(requested) {
+			butForThePort := func(one string) bool {
+				a, b := loopbackLiteral.FindStringSubmatch(one), loopbackLiteral.FindStringSubmatch(requested)
+				return a != nil && b != nil && a[1] == b[1] && a[3] == b[3]
+			}
+			if !exact && (!native || !slices.ContainsFunc(m.RedirectURIs, butForThePort)) {
+				t.Errorf("matched %q with %q registered, native: %t", requested, registered, native)
+			}
+			u, err := url.Parse(requested)
+			if err != nil || u.Scheme == "" || u.User != nil || strings.ContainsFunc(requested, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' || r == '#' }) {
+				t.Errorf("matched %q, which two readers can take for two places", requested)
+			}
+			if again := u.String(); err == nil && again != requested && !strings.HasSuffix(requested, "?") {
+				if v, err := url.Parse(again); err != nil || v.Host != u.Host || v.Scheme != u.Scheme {
+					t.Errorf("matched %q, which is %q when it is written again", requested, again)
+				}
+			}
 			return
 		}
-		for _, literal := range []string{"http://127.0.0.1", "http://[::1]"} {
-			rest, ok := strings.CutPrefix(requested, literal)
-			if !ok {
-				continue
-			}
-			port, isPath := strings.CutSuffix(rest, "/cb")
-			if isPath && (port == "" || len(port) > 1 && port[0] == ':' && strings.Trim(port[1:], "0123456789") == "") {
-				return
-			}
+		if exact && redirectFault(requested, native) == "" {
+			t.Errorf("%q may be registered, is registered, and doesn't match", requested)
 		}
-		t.Errorf("matched %q", requested)
 	})
 }

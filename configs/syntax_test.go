@@ -108,29 +108,3 @@ func TestSyntaxMessageQuotesNothing(t *testing.T) {
 		t.Errorf("the fault is %v, want %s", err, want)
 	}
 }
-
-// FuzzParse holds Parse to what it promises for every input: a Config or
-// Faults, no panic, every fault with a place, a bounded number of them.
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{minimal, faulty, operatorsExample, string(Demo()), string(Sample()), "a: &a [*a]", "{", "- - -", "? a", "%Y", "a: |2\n x"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse("f.yaml", data, testEnv, testFiles(nil))
-		if err == nil {
-			if c == nil || len(c.AuthorizationServers) == 0 || len(c.Realms) == 0 || len(c.KeyEncryptionKeys()) == 0 {
-				t.Errorf("valid, but %+v", c)
-			}
-			return
-		}
-		var faults Faults
-		if !errors.As(err, &faults) || len(faults) == 0 || len(faults) > maxFaults+1 {
-			t.Fatalf("the error is %T with %d faults", err, len(faults))
-		}
-		for _, fault := range faults {
-			if fault.Line < 1 || fault.Column < 1 || fault.Message == "" || len(fault.Message) > 1000 {
-				t.Errorf("fault %+v", fault)
-			}
-		}
-	})
-}

@@ -94,8 +94,8 @@ func (s *Server) addressee(r *http.Request, query url.Values) (*authorization, e
 
 // judge validates the request; its errors go to the client.
 func (s *Server) judge(r *http.Request, a *authorization) error {
-	if name := repeated(a.query, "resource"); name != "" {
-		if name == "state" {
+	if name, is := repeated(a.query, "resource"); is {
+		if len(a.query["state"]) > 1 {
 			a.state = ""
 		}
 		return invalidRequest("The parameter %s is given more than once.", name)

@@ -14,6 +14,10 @@ import (
 // makes it a GET. Posted from another site it came without our login cookie
 // (SameSite=Lax); the GET that follows has it.
 func (s *Server) authorizePost(w http.ResponseWriter, r *http.Request) {
+	if !isForm(r) { // or its parameters would be overlooked
+		s.cfg.Pages.Error(w, r, http.StatusUnsupportedMediaType, "invalid_request", "A posted authorization request must be application/x-www-form-urlencoded.")
+		return
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxAuthorizeRequest)
 	if err := r.ParseForm(); err != nil {
 		e := unreadable(err)

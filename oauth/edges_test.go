@@ -61,3 +61,24 @@ func TestAnswerToMaxAgeIsNotRepeatedLater(t *testing.T) {
 		b.follow(back).isPage("/login")
 	}
 }
+
+// TestRepeatedParameterIsFoundBesideANamelessOne: which of two repeated
+// parameters is found first is chance; one without a name must not hide the
+// other, nor pass itself.
+func TestRepeatedParameterIsFoundBesideANamelessOne(t *testing.T) {
+	h := open(t, options{})
+	s, b := h.jwt, h.signedIn("alex")
+	proof := basic("machine", "machine-secret-of-the-house")
+	for range 20 {
+		v := s.refused(b.get(s.request("web", "+state", "st-2", "+", "1", "+", "2")), "invalid_request")
+		if v.Has("state") {
+			t.Error("one of two states was sent back")
+		}
+		for _, nameless := range []string{"&=1&=2", "&=1&=2&scope=api:read&scope=api:write"} {
+			s.token(own+nameless, "Authorization", proof).fails(badRequest, "invalid_request")
+			for _, path := range []string{"/introspect", "/revoke"} {
+				h.do(bare, "POST", s.at+path, "token=x"+nameless, "Authorization", proof).fails(badRequest, "invalid_request")
+			}
+		}
+	}
+}

@@ -44,11 +44,22 @@ func FuzzParseRefresh(f *testing.F) {
 	})
 }
 
+// FuzzOpenStamp: what we did not seal for this request never opens, wherever
+// else its bytes are from.
 func FuzzOpenStamp(f *testing.F) {
 	now := time.Now()
-	s := Stamps{Box: newRoot(f).Box("stamp"), Server: "myAS", Now: func() time.Time { return now }}
-	good := s.Seal(s.Begin(), url.Values{"client_id": {"web"}})
-	for _, seed := range [][2]string{{good, "client_id=web"}, {good, "client_id=other"}, {"1.AAAA", ""}, {"", ""}, {".", "a=b"}} {
+	root := newRoot(f)
+	s := Stamps{Box: root.Box("stamp"), Server: "myAS", Now: func() time.Time { return now }}
+	stamp := s.Begin()
+	request := url.Values{"client_id": {"web"}}
+	good := s.Seal(stamp, request)
+	strangers := []Stamps{
+		{Box: root.Box("stamp"), Server: "partnerAS", Now: s.Now},
+		{Box: root.Box("access token"), Server: "myAS", Now: s.Now},
+		{Box: newRoot(f).Box("stamp"), Server: "myAS", Now: s.Now},
+	}
+	for _, seed := range [][2]string{{good, "client_id=web"}, {good, "client_id=other"}, {good + "=", "client_id=web"}, {"1.AAAA", ""}, {"", ""}, {".", "a=b"},
+		{"", "a=b&a=c&gatehouse_stamp=x"}, {"", "a=&b=%00"}} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, sealed, query string) {
@@ -56,8 +67,21 @@ func FuzzOpenStamp(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := s.Open(sealed, q); err == nil && (sealed != good || withoutStamp(q).Encode() != "client_id=web") {
-			t.Errorf("%q opens for %q", sealed, query)
+		same := withoutStamp(q).Encode() == request.Encode()
+		if _, err := s.Open(sealed, q); (err == nil) != (sealed == good && same) {
+			t.Errorf("%q for %q: %v", sealed, query, err)
+		}
+		for _, stranger := range strangers {
+			if _, err := s.Open(stranger.Seal(stamp, q), q); err == nil {
+				t.Errorf("one of %s opens for %q", stranger.Server, query)
+			}
+		}
+		ours := s.Seal(stamp, q)
+		if opened, err := s.Open(ours, q); err != nil || opened.Nonce != stamp.Nonce || !opened.Began.Equal(stamp.Began) {
+			t.Errorf("ours for %q: %+v, %v", query, opened, err)
+		}
+		if _, err := s.Open(ours, request); (err == nil) != same {
+			t.Errorf("sealed for %q, opened for %q: %v", query, request, err)
 		}
 	})
 }
@@ -75,7 +99,7 @@ func FuzzBasic(f *testing.F) {
 }
 
 func FuzzTokenForm(f *testing.F) {
-	for _, seed := range []string{"grant_type=client_credentials", "a=b&a=c", "resource=a&resource=b", "%zz", "", "a;b", "=", "\x00=\xff", "grant_type=x&%67rant_type=y"} {
+	for _, seed := range []string{"grant_type=client_credentials", "a=b&a=c", "resource=a&resource=b", "%zz", "", "a;b", "=", "=0&=0", "\x00=\xff", "grant_type=x&%67rant_type=y"} {
 		f.Add(seed, "x=y")
 	}
 	f.Fuzz(func(t *testing.T, body, query string) {

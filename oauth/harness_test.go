@@ -22,6 +22,7 @@ import (
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/storage"
+	"gatehouse.dev/gatehouse/storage/storagetest"
 	"gatehouse.dev/gatehouse/users"
 	"gatehouse.dev/gatehouse/web"
 )
@@ -221,7 +222,7 @@ func (h *house) start(base string) {
 	if life == (sessions.Lifetimes{}) {
 		life = lifetimes
 	}
-	db, err := storage.Open(ctx, storage.Config{URL: "sqlite:" + h.path, Now: h.now, Logger: logger})
+	db, err := storage.Open(ctx, storage.Config{URL: "sqlite:" + h.path, MaxConnections: storagetest.Connections(h.t), Now: h.now, Logger: logger})
 	h.must(err)
 	h.t.Cleanup(func() { _ = db.Close() })
 	h.db = db

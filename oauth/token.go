@@ -17,8 +17,7 @@ import (
 // 6749 §3.2) but for those named; parameters in the URL are not read, so that
 // no secret gets into anybody's access log.
 func readForm(w http.ResponseWriter, r *http.Request, repeatable ...string) (url.Values, error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/x-www-form-urlencoded" {
+	if !isForm(r) {
 		e := invalidRequest("The body must be application/x-www-form-urlencoded.")
 		e.Status = http.StatusUnsupportedMediaType
 		return nil, e
@@ -28,10 +27,16 @@ func readForm(w http.ResponseWriter, r *http.Request, repeatable ...string) (url
 		return nil, unreadable(err)
 	}
 	dropEmpty(r.PostForm) // in place: fosite reads the same
-	if name := repeated(r.PostForm, repeatable...); name != "" {
+	if name, is := repeated(r.PostForm, repeatable...); is {
 		return nil, invalidRequest("The parameter %s is given more than once.", name)
 	}
 	return r.PostForm, nil
+}
+
+// isForm reports whether the body is said to be a form.
+func isForm(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && kind == "application/x-www-form-urlencoded"
 }
 
 // dropEmpty takes away parameters without a value: they are as if they had been
@@ -47,14 +52,15 @@ func dropEmpty(form url.Values) {
 	}
 }
 
-// repeated names a parameter with more than one value; empty if there is none.
-func repeated(form url.Values, repeatable ...string) string {
+// repeated names a parameter with more than one value, if there is one. Its name
+// may be empty.
+func repeated(form url.Values, repeatable ...string) (name string, is bool) {
 	for name, values := range form {
 		if len(values) > 1 && !slices.Contains(repeatable, name) {
-			return name
+			return name, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // token is the token endpoint (RFC 6749 §3.2).

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"errors"
-	"mime"
 	"net/http"
 	"slices"
 
@@ -23,7 +22,7 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 func (s *Server) answerUserinfo(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
 	form := false
 	if r.Method == http.MethodPost {
-		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/x-www-form-urlencoded" {
+		if isForm(r) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 			if err := r.ParseForm(); err != nil {
 				return nil, unreadable(err)

@@ -26,6 +26,7 @@ import (
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/storage"
+	"gatehouse.dev/gatehouse/storage/storagetest"
 	"gatehouse.dev/gatehouse/users"
 	"gatehouse.dev/gatehouse/web"
 )
@@ -91,7 +92,7 @@ func open(t *testing.T, change func(*web.Config)) *house {
 		}
 	}
 	var err error
-	h.db, err = storage.Open(ctx, storage.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "house.db"), Now: h.now, Logger: logger})
+	h.db, err = storage.Open(ctx, storage.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "house.db"), MaxConnections: storagetest.Connections(t), Now: h.now, Logger: logger})
 	must(err)
 	t.Cleanup(func() { _ = h.db.Close() })
 	must(h.db.Migrate(ctx))

@@ -44,10 +44,17 @@ type office struct {
 // before the clients.
 func openOffice(t testing.TB, database string, changes ...func(*configs.Config)) *office {
 	t.Helper()
+	return openOfficeWith(t, serverOptions{Database: database}, changes...)
+}
+
+// openOfficeWith is openOffice with other options than the database, but for
+// Config, which the changes stand for.
+func openOfficeWith(t testing.TB, options serverOptions, changes ...func(*configs.Config)) *office {
+	t.Helper()
 	o := &office{t: t, parties: map[string]*relyingParty{}}
 	o.app = httptest.NewServer(http.HandlerFunc(o.callback))
 	t.Cleanup(o.app.Close)
-	o.testServer = startServer(t, serverOptions{Database: database, Config: func(cfg *configs.Config) {
+	options.Config = func(cfg *configs.Config) {
 		for _, change := range changes {
 			change(cfg)
 		}
@@ -69,7 +76,8 @@ func openOffice(t testing.TB, database string, changes ...func(*configs.Config))
 				as.Clients = append(as.Clients, m)
 			}
 		}
-	}})
+	}
+	o.testServer = startServer(t, options)
 	return o
 }
 

@@ -40,7 +40,12 @@ func loadConfig(file string) (*configs.Config, error) {
 // date. origin is for audit events.
 func openDatabase(ctx context.Context, cfg *configs.Config, now func() time.Time,
 	origin func(context.Context) audit.Origin, logger *slog.Logger) (*storage.DB, error) {
-	db, err := storage.Open(ctx, storage.Config{URL: string(cfg.Database), Now: now, Logger: logger, Origin: origin})
+	return openStorage(ctx, storage.Config{URL: string(cfg.Database), Now: now, Logger: logger, Origin: origin})
+}
+
+// openStorage is openDatabase for all that storage can be told.
+func openStorage(ctx context.Context, cfg storage.Config) (*storage.DB, error) {
+	db, err := storage.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

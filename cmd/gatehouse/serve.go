@@ -83,10 +83,11 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 // startOptions are what the command line or a test chooses; the zero value
 // serves.
 type startOptions struct {
-	public     net.Listener     // default: listens on the configured address
-	operations net.Listener     // default: listens on the configured address, if there is one
-	now        func() time.Time // default: time.Now
-	logger     *slog.Logger     // required
+	public      net.Listener     // default: listens on the configured address
+	operations  net.Listener     // default: listens on the configured address, if there is one
+	now         func() time.Time // default: time.Now
+	logger      *slog.Logger     // required
+	connections int              // of the database at most; default: storage's
 }
 
 // instance is one running server.
@@ -130,7 +131,8 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 	if err != nil {
 		return nil, err
 	}
-	if i.db, err = openDatabase(ctx, cfg, o.now, requestOrigin, o.logger); err != nil {
+	if i.db, err = openStorage(ctx, storage.Config{URL: string(cfg.Database), MaxConnections: o.connections, Now: o.now,
+		Logger: o.logger, Origin: requestOrigin}); err != nil {
 		return nil, err
 	}
 	h := &house{cfg: cfg, db: i.db, kek: kek, metrics: newMetrics(), now: o.now, logger: o.logger}

@@ -21,15 +21,18 @@ import (
 
 	"gatehouse.dev/gatehouse/configs"
 	"gatehouse.dev/gatehouse/keys"
+	"gatehouse.dev/gatehouse/storage"
+	"gatehouse.dev/gatehouse/storage/storagetest"
 )
 
 // serverOptions change what startServer starts. The zero value is the demo's
 // configuration on a fresh SQLite file.
 type serverOptions struct {
-	Config   func(*configs.Config) // changes the configuration; PublicURL is set before it is called
-	Database string                // default: a SQLite file in a temporary directory
-	KEK      string                // default: a fresh one
-	Now      func() time.Time      // default: time.Now
+	Config      func(*configs.Config) // changes the configuration; PublicURL is set before it is called
+	Database    string                // default: a SQLite file in a temporary directory
+	KEK         string                // default: a fresh one
+	Now         func() time.Time      // default: time.Now
+	Connections int                   // of the database at most; default: storagetest.Connections
 }
 
 // testServer is a server in this process, on a port of its own.
@@ -39,6 +42,7 @@ type testServer struct {
 	Config     *configs.Config
 	Log        *buffer // log events as JSON, one a line
 
+	db   *storage.DB
 	t    testing.TB
 	end  context.CancelFunc
 	done chan error // what wait returned
@@ -67,13 +71,17 @@ func startServer(t testing.TB, o serverOptions) *testServer {
 	if o.Config != nil {
 		o.Config(cfg)
 	}
+	if o.Connections == 0 {
+		o.Connections = storagetest.Connections(t)
+	}
 	log := &buffer{}
-	i, err := start(t.Context(), cfg, startOptions{public: public, operations: operations, now: o.Now, logger: slog.New(slog.NewJSONHandler(log, nil))})
+	i, err := start(t.Context(), cfg, startOptions{public: public, operations: operations, now: o.Now, connections: o.Connections,
+		logger: slog.New(slog.NewJSONHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(context.Background())
-	s := &testServer{URL: cfg.PublicURL, Operations: "http://" + operations.Addr().String(), Config: cfg, Log: log, t: t, end: end, done: make(chan error, 1)}
+	s := &testServer{URL: cfg.PublicURL, Operations: "http://" + operations.Addr().String(), Config: cfg, Log: log, db: i.db, t: t, end: end, done: make(chan error, 1)}
 	go func() { s.done <- i.wait(ctx) }()
 	t.Cleanup(s.Close)
 	return s
