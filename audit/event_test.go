@@ -21,7 +21,7 @@ func TestIDsAreInOrderOfTime(t *testing.T) {
 	if !slices.IsSorted(ids) {
 		t.Errorf("not in order: %q", ids)
 	}
-	if NewID(at) == NewID(at) {
+	if one, other := NewID(at), NewID(at); one == other {
 		t.Error("two events have one id")
 	}
 	if got := Prefix(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)); got != "000000000000" {

@@ -18,7 +18,7 @@ func (s *as) published(token, alg, typ string) {
 	s.h.t.Helper()
 	var set jose.JSONWebKeySet
 	s.h.must(json.Unmarshal([]byte(s.h.do(bare, http.MethodGet, s.issuer+"/jwks", "").body), &set))
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 	if err != nil {
 		s.h.t.Fatalf("%s: %v", alg, err)
 	}

@@ -101,9 +101,9 @@ func (v view) Fill(key string, pairs ...any) (template.HTML, error) {
 		return "", fmt.Errorf("text %q: a placeholder without a value", key)
 	}
 	values := map[string]string{}
-	for i := 0; i < len(pairs); i += 2 {
-		name, _ := pairs[i].(string)
-		switch value := pairs[i+1].(type) {
+	for pair := range slices.Chunk(pairs, 2) {
+		name, _ := pair[0].(string)
+		switch value := pair[1].(type) {
 		case template.HTML:
 			values["{"+name+"}"] = string(value)
 		case string:
