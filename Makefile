@@ -15,7 +15,7 @@ PROGRAMS := postgresql openid-client chromium axe-core
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## build bin/gatehouse
@@ -73,3 +73,21 @@ test-pool: setup ## handlers, pages and flows once more, with one database conne
 .PHONY: fuzz
 fuzz: ## every fuzz target for a minute (FUZZTIME=10 is shorter, ARGS="FuzzQuery ./oauth" fewer)
 	@tools/fuzz.sh $(ARGS)
+
+# BENCH="rounds=1 seconds=1 only=refresh" narrows what is measured: bench/README.md.
+BENCHTEST = GATEHOUSE_BENCH="$(or $(BENCH),1)" $(GO) test ./bench -count 1 -v -run
+
+.PHONY: bench
+bench: ## the server beside a bare floor: rates, CPU, memory (bench/README.md)
+	@tools/setup.sh bench
+	@$(BENCHTEST) '^TestBench$$' -timeout 60m
+
+.PHONY: bench-scale
+bench-scale: ## cost of operations at 10,000 to 10,000,000 sessions; one, two and four nodes
+	@tools/setup.sh bench
+	@$(BENCHTEST) '^TestScale$$' -timeout 6h
+
+.PHONY: bench-profiles
+bench-profiles: ## CPU and allocation profiles of every scenario, into bench/profiles
+	@tools/setup.sh bench
+	@$(BENCHTEST) '^TestProfiles$$' -timeout 60m

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine lacks: PostgreSQL's server
 # binaries, Chromium, Node.js 20 with npm, and a C compiler for the race
-# detector. Where it may not install, it prints the line that does and fails.
+# detector; with the argument "bench", wrk too. Where it may not install, it
+# prints the line that does and fails.
 set -euo pipefail
+
+what=${1:-test}
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -25,9 +28,14 @@ has_chromium() {
 has_node() { has node && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; }
 
 # missing prints the names, in the system's package manager, of what is missing;
-# its arguments are the names of PostgreSQL, Chromium, Node.js, npm, compiler.
+# its arguments are the names of PostgreSQL, Chromium, Node.js, npm, compiler, wrk.
+# Measuring needs neither a browser nor a C compiler.
 missing() {
 	has_postgres || echo "$1"
+	if [ "$what" = bench ]; then
+		has wrk || echo "$6"
+		return 0
+	fi
 	has_chromium || echo "$2"
 	has_node || echo "$3"
 	has npm || echo "$4"
@@ -38,7 +46,7 @@ missing() {
 words() { sort -u | paste -s -d ' ' -; }
 
 if has apt-get; then
-	packages=$(missing postgresql chromium nodejs npm build-essential | words)
+	packages=$(missing postgresql chromium nodejs npm build-essential wrk | words)
 	install="apt-get install -y --no-install-recommends $packages"
 	if [ -n "$packages" ]; then
 		if [ "$(id -u)" -eq 0 ]; then
@@ -58,19 +66,19 @@ if has apt-get; then
 		"${as_root[@]}" DEBIAN_FRONTEND=noninteractive $install -qq
 	fi
 elif [ "$(uname)" = Darwin ] && has brew; then
-	formulas=$(missing postgresql@17 '' node node '' | words)
+	formulas=$(missing postgresql@17 '' node node '' wrk | words)
 	if [ -n "${formulas// /}" ]; then
 		echo "Installing $formulas"
 		# shellcheck disable=SC2086
 		brew install $formulas
 	fi
-	if ! has_chromium; then
+	if [ "$what" != bench ] && ! has_chromium; then
 		brew install --cask chromium
 	fi
 fi
 
-left=$(missing "PostgreSQL's server (initdb, postgres, pg_ctl)," 'Chromium,' 'Node.js 20 or newer,' 'npm,' 'a C compiler,' | paste -s -d ' ' -)
+left=$(missing "PostgreSQL's server (initdb, postgres, pg_ctl)," 'Chromium,' 'Node.js 20 or newer,' 'npm,' 'a C compiler,' 'wrk,' | paste -s -d ' ' -)
 if [ -n "$left" ]; then
-	echo "The tests still need ${left%,}. Install with your system's package manager, e.g. on Debian: apt-get install postgresql chromium nodejs npm build-essential" >&2
+	echo "The tests still need ${left%,}. Install with your system's package manager, e.g. on Debian: apt-get install postgresql chromium nodejs npm build-essential wrk" >&2
 	exit 1
 fi

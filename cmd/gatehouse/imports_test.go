@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"relyingparty":        {},
 	"cmd/relyingparty":    {"relyingparty"},
 	"bench":               {},
+	"bench/floor":         {},
 }
 
 // onlyUnder says below which package of ours a foreign one may be imported.
@@ -49,6 +50,10 @@ var onlyUnder = []struct{ foreign, under string }{
 	{"gopkg.in/yaml", "configs"},
 	{"go.yaml.in/", "configs"},
 }
+
+// exempt is the one package elsewhere that a rule of onlyUnder lets pass: what
+// the server is compared with sends the database its statements itself.
+var exempt = map[string]string{"github.com/jackc/": "bench/floor"}
 
 // importedPackage is what `go list -json` says of a package, and we need.
 type importedPackage struct {
@@ -72,7 +77,7 @@ func importFaults(packages []importedPackage) []string {
 				faults = append(faults, fmt.Sprintf("%s imports %s, and may import of ours only: %s", name, ours, strings.Join(allowed, " ")))
 			}
 			for _, rule := range onlyUnder {
-				if strings.HasPrefix(imported, rule.foreign) && name != rule.under && !strings.HasPrefix(name, rule.under+"/") {
+				if strings.HasPrefix(imported, rule.foreign) && name != rule.under && !strings.HasPrefix(name, rule.under+"/") && exempt[rule.foreign] != name {
 					faults = append(faults, fmt.Sprintf("%s imports %s, which is for %s/ only", name, imported, rule.under))
 				}
 			}
@@ -132,6 +137,11 @@ func TestImportFaultsAreFound(t *testing.T) {
 		{ours("cmd/gatehouse"), "github.com/jackc/pgx/v5", true},
 		{ours("storagex"), "gorm.io/gorm", true},
 		{ours("oauth"), "testing", true},
+		{ours("bench"), "github.com/jackc/pgx/v5", true},
+		{ours("bench/floor"), "gorm.io/gorm", true},
+		{ours("bench/floor"), "github.com/ory/fosite", true},
+		{ours("bench/floor"), ours("oauth"), true},
+		{ours("bench/floor"), "github.com/jackc/pgx/v5", false},
 		{ours("keys"), "github.com/go-jose/go-jose/v4", false},
 		{ours("oauth"), ours("sessions"), false},
 		{ours("oauth"), "github.com/ory/fosite/handler/oauth2", false},

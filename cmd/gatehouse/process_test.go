@@ -60,6 +60,7 @@ type processOptions struct {
 	KEK      string                // default: a fresh one
 	Nodes    int                   // default: 1
 	Change   []func(string) string // changes of the configuration's text, such as setLine
+	Flags    []string              // further ones of serve
 }
 
 // node is one server as a process of its own.
@@ -71,6 +72,7 @@ type node struct {
 	Log        *buffer
 
 	t       testing.TB
+	flags   []string
 	command *exec.Cmd
 	said    chan string // its first line
 	exited  chan error
@@ -106,7 +108,7 @@ func startProcess(t testing.TB, o processOptions) []*node {
 		if i == 0 {
 			changes = append(changes, setLine("listen", address))
 		}
-		nodes[i] = &node{t: t, PublicURL: publicURL, Log: &buffer{}, said: make(chan string, 1), exited: make(chan error, 1),
+		nodes[i] = &node{t: t, PublicURL: publicURL, Log: &buffer{}, said: make(chan string, 1), exited: make(chan error, 1), flags: o.Flags,
 			ConfigFile: writeConfig(t, o.Database, kek, changes...)}
 	}
 	for _, n := range nodes {
@@ -121,7 +123,7 @@ func startProcess(t testing.TB, o processOptions) []*node {
 // launch runs the process.
 func (n *node) launch(program string) {
 	n.t.Helper()
-	n.command = exec.Command(program, "serve", "--config", n.ConfigFile)
+	n.command = exec.Command(program, append([]string{"serve", "--config", n.ConfigFile}, n.flags...)...)
 	n.command.Stderr = n.Log
 	out, err := n.command.StdoutPipe()
 	if err != nil {

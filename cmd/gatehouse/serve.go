@@ -29,6 +29,7 @@ const (
 
 func newServe(s streams) *cobra.Command {
 	var file, format, level string
+	var profile bool
 	c := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the server",
@@ -45,7 +46,10 @@ func newServe(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			i, err := start(c.Context(), cfg, startOptions{logger: logger})
+			if profile && cfg.OperationsListen == "" {
+				return usagef("--profile needs operations_listen in the configuration")
+			}
+			i, err := start(c.Context(), cfg, startOptions{logger: logger, profile: profile})
 			if err != nil {
 				return err
 			}
@@ -55,6 +59,7 @@ func newServe(s streams) *cobra.Command {
 	}
 	configFlag(c, &file)
 	logFlags(c, &format, &level)
+	c.Flags().BoolVar(&profile, "profile", false, "serve Go's profiles of this process on the operations listener, below "+profilesPath)
 	return c
 }
 
@@ -88,6 +93,7 @@ type startOptions struct {
 	now         func() time.Time // default: time.Now
 	logger      *slog.Logger     // required
 	connections int              // of the database at most; default: storage's
+	profile     bool             // the operations listener serves profiles
 }
 
 // instance is one running server.
@@ -166,7 +172,11 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 		listeners = append(listeners, operationsListener)
 	}
 	if operationsListener != nil {
-		i.operations = newHTTPServer(operations(i.ready, h.metrics), o.logger)
+		handler := operations(i.ready, h.metrics)
+		if o.profile {
+			handler = withProfiles(handler)
+		}
+		i.operations = newHTTPServer(handler, o.logger)
 		i.addresses = append(i.addresses, "http://"+operationsListener.Addr().String())
 	}
 
