@@ -195,7 +195,7 @@ func FuzzMatchRedirectURI(f *testing.F) {
 		"https://client.example/%63b", "http://127.0.0.1:65536/cb", "http://127.0.0.1:1\n/cb") {
 		f.Add(seed, seed, true)
 		f.Add("http://127.0.0.1:1/cb", seed, true)
-		f.Add(seed, "https://client.example/cb?a=1", false)
+		f.Add("http://127.0.0.1:1/cb", seed, false)
 	}
 	f.Fuzz(func(t *testing.T, registered, requested string, native bool) {
 		m := &Metadata{ApplicationType: ApplicationWeb, RedirectURIs: append([]string{registered}, known...)}

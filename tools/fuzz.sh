@@ -23,9 +23,10 @@ one() {
 	if "$scratch/${folder//\//-}.test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" -test.fuzzminimizetime=1s \
 		-test.fuzzcachedir="$cache/$folder" -test.parallel=1 >"$log" 2>&1; then
 		awk -v target="$target" -v folder="$folder" -v took=$((SECONDS - began)) '
+			/was not built with coverage/ { blind = 1 }
 			/^fuzz: elapsed:.*execs: / { sub(/.*execs: /, ""); execs = $1; sub(/.*new interesting: /, ""); found = $1 + 0 }
-			END { printf "%-22s %-18s %10d inputs, %4d of them reached something new, %3d s\n", target, folder, execs, found, took; exit execs == 0 }' "$log" && return
-		echo "FAIL: $target in $folder was given no input:"
+			END { printf "%-22s %-18s %10d inputs, %4d of them reached something new, %3d s\n", target, folder, execs, found, took; exit execs == 0 || blind }' "$log" && return
+		echo "FAIL: $target in $folder was given no input, or inputs without guidance:"
 		cat "$log"
 		return 1
 	fi
@@ -65,10 +66,18 @@ if ! [ -s "$scratch/targets" ]; then
 	exit 2
 fi
 
-# Coverage of the database driver guides no fuzzing, and takes minutes to build.
+# Coverage counts in our packages and in the parsers that they call, and nowhere
+# else: a server's pools, timers and ciphers go other ways at every call, which
+# would pass for something new and leave no time for inputs. So the flag that
+# `go test -fuzz` sets for all packages is set for those alone; all others come
+# from the cache that every `go test` fills.
+flags=()
+for pattern in gatehouse.dev/gatehouse/... github.com/ory/fosite github.com/goccy/go-yaml/... github.com/go-jose/go-jose/v4/...; do
+	flags+=(-gcflags="$pattern=-d=libfuzzer")
+done
 began=$SECONDS
 for folder in $(cut -d ' ' -f 1 "$scratch/targets" | uniq); do
-	go test -c -fuzz=Fuzz -gcflags='modernc.org/...=-d=libfuzzer=0' -o "$scratch/${folder//\//-}.test" "./$folder" || exit 1
+	go test -c "${flags[@]}" -o "$scratch/${folder//\//-}.test" "./$folder" || exit 1
 done
 echo "built in $((SECONDS - began)) s; $(wc -l <"$scratch/targets" | tr -d ' ') targets, $seconds s each, two at a time"
 

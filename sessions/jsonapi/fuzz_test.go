@@ -71,6 +71,28 @@ func FuzzPatch(f *testing.F) {
 				t.Errorf("%q: %s was %q, %t, and is %q, %t", body, name, was, had, is, has)
 			}
 		}
+		// It says nothing else of the session, and what it says came to pass.
+		// Maps: a struct's fields would take names in any case.
+		var document map[string]any
+		if err := json.Unmarshal([]byte(body), &document); err != nil {
+			t.Fatalf("%q was accepted: %v", body, err)
+		}
+		attributes, _ := document["data"].(map[string]any)["attributes"].(map[string]any)
+		want := maps.Clone(old)
+		for member, changes := range attributes {
+			if member != "customAttributes" {
+				t.Errorf("%q was accepted with %q", body, member)
+				continue
+			}
+			for name, value := range changes.(map[string]any) {
+				if delete(want, name); value != nil {
+					want[name] = value.(string)
+				}
+			}
+		}
+		if !maps.Equal(want, now) {
+			t.Errorf("%q: left is %q, want %q", body, now, want)
+		}
 		for id, s := range after {
 			was := before[id]
 			if id == phoneID {
