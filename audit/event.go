@@ -34,12 +34,16 @@ const (
 	ClientCreated   Type = "client_created"
 	ClientDeleted   Type = "client_deleted"
 	KeyRotated      Type = "key_rotated" // a signing key was made, also at the first start
+	SessionsViewed  Type = "sessions_viewed"  // an administrator saw sessions of others
+	EndingRequested Type = "ending_requested" // an administrator ended sessions, or there were none
+	AccessRefused   Type = "access_refused"   // who had proven who he is was not allowed what he asked for
 )
 
 // Types are all types, in the order of the documentation.
 func Types() []Type {
 	return []Type{SignIn, LoginEnded, Consent, ConsentWithdraw, SessionEnded, SessionDetached, TokenMisuse,
-		UserCreated, UserLocked, UserUnlocked, PasswordChanged, ClientCreated, ClientDeleted, KeyRotated}
+		UserCreated, UserLocked, UserUnlocked, PasswordChanged, ClientCreated, ClientDeleted, KeyRotated,
+		SessionsViewed, EndingRequested, AccessRefused}
 }
 
 // Result is how it ended.
@@ -59,6 +63,12 @@ const (
 	Throttled        = "throttled"         // too many attempts before this one; the password was not looked at
 )
 
+// Reasons of refused access.
+const (
+	NotAllowed = "not_allowed" // no role or scope for it
+	NotFound   = "not_found"   // no such user or session, or somebody else's
+)
+
 // Anonymous is the actor of a refused sign-in: nobody has proven who he is.
 const Anonymous = "anonymous"
 
@@ -67,7 +77,7 @@ type Event struct {
 	ID                  string    // in order of time: 12 hexadecimal digits of milliseconds, then text; set by the store
 	At                  time.Time // of the first occurrence; default: now
 	LastAt              time.Time // of the last one; default: At
-	Count               int       // occurrences; more than 1 for refused sign-ins only. Default: 1
+	Count               int       // occurrences; more than 1 only where Counted. Default: 1
 	Type                Type      // required
 	Result              Result    // default: Success
 	Reason              string    //
@@ -140,13 +150,21 @@ func NewID(at time.Time) string { return Prefix(at) + rand.Text() }
 // Minute is the time with which events that are counted together begin.
 func Minute(at time.Time) time.Time { return at.UTC().Truncate(time.Minute) }
 
-// Counted tells whether the event is counted with others alike within a minute.
-func (e *Event) Counted() bool { return e.Type == SignIn && e.Result == Refused }
+// Counted tells whether the event is counted with others alike within a minute:
+// what changes nothing and can be repeated at will.
+func (e *Event) Counted() bool {
+	return (e.Type == SignIn && e.Result == Refused) || e.Type == SessionsViewed || e.Type == AccessRefused
+}
 
 // CountedID is the id that a counted event shares with those it is counted
-// with: of the same minute, account, network, client and reason.
+// with: of the same minute, account, network, client and reason; where somebody
+// has proven who he is, of the same actor and detail too.
 func (e *Event) CountedID() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{string(e.Type), e.Reason, e.UserID, e.Address, e.AuthorizationServer, e.ClientID}, "\x00")))
+	alike := []string{string(e.Type), e.Reason, e.UserID, e.Address, e.AuthorizationServer, e.ClientID}
+	if e.Type != SignIn {
+		alike = append(alike, e.Actor, e.Detail)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(alike, "\x00")))
 	return Prefix(Minute(e.At)) + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16])
 }
 

@@ -56,6 +56,7 @@ type Realm struct {
 	Throttle   Throttle   `yaml:"throttle"`
 	Audit      Audit      `yaml:"audit"`
 	Appearance Appearance `yaml:"appearance"`
+	UsersAPI   UsersAPI   `yaml:"users_api"`
 	Users      []User     `yaml:"users"` // created at start if absent
 }
 
@@ -77,6 +78,27 @@ type Throttle struct {
 // Audit is the record of who did what to whom.
 type Audit struct {
 	Retention time.Duration `yaml:"retention"` // how long events are kept
+}
+
+// UsersAPI is what the users dialect of the session API takes.
+type UsersAPI struct {
+	// CertificateUser is the attribute of a client certificate that is a user
+	// name, one of CertificateUsers; empty: certificates are not taken.
+	CertificateUser string `yaml:"certificate_user"`
+}
+
+// Attributes of client certificates that can be user names.
+const (
+	CertificateCN      = "subject.CN"
+	CertificateMail    = "subject.emailAddress"
+	CertificateSANMail = "san.email"
+	CertificateSANDNS  = "san.dns"
+	CertificateSANURI  = "san.uri"
+)
+
+// CertificateUsers are those attributes.
+func CertificateUsers() []string {
+	return []string{CertificateCN, CertificateMail, CertificateSANMail, CertificateSANDNS, CertificateSANURI}
 }
 
 // User is an account that is created if the realm has none of its name.

@@ -32,6 +32,7 @@ var descriptions = map[string]string{
 	"Realm.throttle":   "How many attempts to sign in may fail before each further one costs a wait.",
 	"Realm.audit":      "The record of who did what to whom.",
 	"Realm.appearance": "Name, logo, colours and links on the realm's pages. Default: the product's own.",
+	"Realm.users_api":  "The session API for users, administrators and scripts.",
 	"Realm.users":      "Users that are created at start where the realm has none of the name; existing ones are left alone.",
 
 	"Login.idle_lifetime": "A login ends when it was not used for so long. Default: 24h.",
@@ -52,6 +53,8 @@ var descriptions = map[string]string{
 
 	"AppearanceLink.text": "What the link says, 1 to 40 characters.",
 	"AppearanceLink.url":  "https URL, or mailto: and a mail address.",
+
+	"UsersAPI.certificate_user": "Attribute of a verified client certificate that is a user name. Default: certificates are not taken.",
 
 	"User.username": "Name to sign in with; unique in the realm without regard to letter case.",
 	"User.password": "First password; best ${NAME} or file:PATH.",

@@ -111,6 +111,7 @@ func words() map[string][]string {
 	formats := []string{clients.FormatJWT, clients.FormatOpaque}
 	return map[string][]string{
 		"User.roles":                               {RoleSessionAdmin},
+		"UsersAPI.certificate_user":                CertificateUsers(),
 		"AuthorizationServer.pkce":                 {PKCEAll, PKCENonce, PKCEPublic},
 		"AuthorizationServer.registration":         {RegistrationOff, RegistrationToken, RegistrationOpen},
 		"AccessToken.format":                       formats,

@@ -283,6 +283,7 @@ func (v validation) realm(path string, r *Realm) {
 	v.check(member(at, "window"), between(r.Throttle.Window, time.Second, day))
 	v.check(member(member(path, "audit"), "retention"), between(r.Audit.Retention, day, 3650*day))
 	v.appearance(member(path, "appearance"), &r.Appearance)
+	v.usersAPI(member(path, "users_api"), r.UsersAPI)
 	seen := map[string]bool{}
 	for i, user := range r.Users {
 		at := element(member(path, "users"), i)
@@ -308,6 +309,17 @@ func (v validation) realm(path string, r *Realm) {
 				v.check(element(member(at, "roles"), j), "must be "+RoleSessionAdmin)
 			}
 		}
+	}
+}
+
+func (v validation) usersAPI(path string, api UsersAPI) {
+	if api.CertificateUser == "" {
+		return
+	}
+	at := member(path, "certificate_user")
+	v.oneOf(at, api.CertificateUser, CertificateUsers()...)
+	if v.TLS.ClientCAFile == "" {
+		v.check(at, "needs tls.client_ca_file: only certificates that the server itself has verified are taken")
 	}
 }
 

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/ory/fosite"
 
@@ -12,6 +13,10 @@ import (
 // userScopes mean something only where there is a user.
 var userScopes = []string{"openid", "offline_access", "profile", "email", "address", "phone"}
 
+// userScopePrefix begins the scopes of the users' session API, which is for
+// users too.
+const userScopePrefix = "internal_"
+
 // HandleTokenEndpointRequest gives a client a token for itself (RFC 6749 §4.4).
 // It reads nothing and writes nothing; there is no refresh token (§4.4.3).
 func (h clientCredentialsGrant) HandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) error {
@@ -19,7 +24,9 @@ func (h clientCredentialsGrant) HandleTokenEndpointRequest(_ context.Context, r 
 	if client.Public() || !client.Allows(clients.GrantClientCredentials) {
 		return refuse("unauthorized_client", "The client is not registered for the grant type client_credentials.")
 	}
-	allowed := slices.DeleteFunc(client.Scopes(), func(scope string) bool { return slices.Contains(userScopes, scope) })
+	allowed := slices.DeleteFunc(client.Scopes(), func(scope string) bool {
+		return slices.Contains(userScopes, scope) || strings.HasPrefix(scope, userScopePrefix)
+	})
 	scopes, ok := narrowed(allowed, requestedScopes(r))
 	if !ok {
 		return refuse("invalid_scope", "A scope was asked for that the client is not registered for, or that needs a user.")

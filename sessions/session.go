@@ -90,6 +90,7 @@ const (
 	ReasonLogout           Reason = "logout"            // the user or the client said so
 	ReasonEndedByClient    Reason = "ended_by_client"   // over the session API
 	ReasonEndedByOperator  Reason = "ended_by_operator" //
+	ReasonEndedByAdmin     Reason = "ended_by_admin"    // a user who looks after others' sessions
 	ReasonOtherUser        Reason = "other_user"        // another user signed in over it
 	ReasonRevoked          Reason = "revoked"           // RFC 7009, last refreshable grant
 	ReasonRefreshReuse     Reason = "refresh_reuse"     // RFC 9700 §4.14.2
@@ -102,7 +103,7 @@ const (
 	ReasonExpired          Reason = "expired"           //
 )
 
-// Target names what ends; exactly one of the first six is set.
+// Target names what ends; exactly one of the first seven is set.
 type Target struct {
 	Grant   string // the grant, and its session where no refreshable grant is left
 	Session string
@@ -110,11 +111,15 @@ type Target struct {
 	User    string // everything of the user: logins, sessions, detached ones
 	Client  string // every session of the client
 	All     bool   // every session of OfUser, who must be named, at one authorization server
+	Entry   string // the login or the session without a live login of that Entry.ID; OfUser must be named
 
 	OfUser   string // only if it belongs to this user
 	OfClient string // only if it belongs to this client
 	Except   string // with All: not this session
 	Lapsed   bool   // with Session: only its grants that need the login and are over by time; it goes on by others
+	// ExceptEntryOf excepts, with User, the live login that this session is in,
+	// with all that is in it; where it is in none, the session itself.
+	ExceptEntryOf Key
 }
 
 // Ending is who ends something and why.

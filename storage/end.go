@@ -55,6 +55,8 @@ func (e ender) effects(server string) (int64, error) {
 					WHERE authorization_server = ? AND client_id = ? AND realm = ? AND deleted_at IS NULL`,
 					e.at, effect.AuthorizationServer, effect.ClientID, e.realm)
 			}
+		case sessions.Note:
+			n = 1
 		default:
 			err = fmt.Errorf("effect %T is unknown", effect)
 		}
@@ -66,6 +68,9 @@ func (e ender) effects(server string) (int64, error) {
 			continue // nothing was done, and so there is nothing to tell of
 		}
 		event.Actor = e.ending.By.String()
+		if note, ok := effect.(sessions.Note); ok {
+			event = noteEvent(note)
+		}
 		if err := e.c.record(e.realm, utc(e.at), event); err != nil {
 			return 0, err
 		}
@@ -81,15 +86,19 @@ func (e ender) onUser(statement string, value any, id string) (int64, error) {
 	return n, err
 }
 
-// End ends a login or a user at every authorization server of the realm, in
+// End ends a login, a user or an entry at every authorization server of the realm, in
 // one transaction with ending.Effects, and tells how many sessions ended;
 // detached ones are not counted. sessions.ErrNotFound: no such live login, or
 // no such user.
 func (r *Realm) End(ctx context.Context, target sessions.Target, ending sessions.Ending) (int, error) {
-	if !storable(target.Login, target.User, target.OfUser) {
+	if !storable(target.Login, target.User, target.OfUser, target.Entry, target.ExceptEntryOf.AuthorizationServer, target.ExceptEntryOf.ID) {
 		return 0, sessions.ErrNotFound
 	}
-	if target.Grant+target.Session+target.Client+target.OfClient+target.Except != "" || target.All || target.Lapsed || (target.Login == "") == (target.User == "") {
+	if target.Entry != "" {
+		return r.endEntry(ctx, target, ending)
+	}
+	if target.Grant+target.Session+target.Client+target.OfClient+target.Except != "" || target.All || target.Lapsed || (target.Login == "") == (target.User == "") ||
+		(target.User == "" && target.ExceptEntryOf != sessions.Key{}) {
 		return 0, errTarget
 	}
 	var n int
@@ -107,7 +116,7 @@ func (r *Realm) End(ctx context.Context, target sessions.Target, ending sessions
 				return err
 			}
 			var err error
-			n, err = e.endUser(target.User)
+			n, err = e.endUser(target.User, target.ExceptEntryOf)
 			return err
 		}
 		if err := e.lockUsersOfEffects(); err != nil {

@@ -38,7 +38,7 @@ func (s *Server) InsertGrant(ctx context.Context, g oauth.NewGrant) (*sessions.S
 		return nil, fmt.Errorf("inserting a grant: %w", errText)
 	}
 	var session *sessions.Session
-	err := s.db.transact(ctx, func(c conn) error {
+	err := s.db.transactAgain(ctx, func(c conn) error {
 		i := insertion{Server: s, c: c, g: g, now: s.db.now()}
 		i.at = stamp(i.now)
 		for _, step := range []func() error{i.judge, i.useNonce, i.remember, i.continueOrBegin, i.makeRoom, i.insert} {
@@ -230,8 +230,8 @@ func (i *insertion) upsert(authTime int64) error {
 		&row.created, &row.used, &row.expires, &row.offlineExpires, &row.activated}, `
 		INSERT INTO oauth2_sessions (authorization_server, id, realm, client_id, client_uid, user_id, subject, login_id, origin,
 			scopes, refreshable, offline, authenticated_at, consented_at, custom_attributes, created_at, last_used_at,
-			expires_at, offline_expires_at, idle_check_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			expires_at, offline_expires_at, idle_check_at, position, entry_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (authorization_server, login_id, client_id) WHERE ended_at IS NULL AND detached_at IS NULL AND login_id IS NOT NULL
 		DO UPDATE SET
 			scopes = excluded.scopes, refreshable = excluded.refreshable,
@@ -253,7 +253,8 @@ func (i *insertion) upsert(authTime int64) error {
 			created_at, last_used_at, expires_at, offline_expires_at, activated_at`,
 		i.name, s.ID, i.realm, g.ClientID, i.clientUID, g.UserID, i.g.Subject, i.g.LoginID, s.Origin,
 		list(g.Scopes), g.Refreshable, g.Offline, authTime, stamp(i.g.Consented), begun, i.at, i.at,
-		authTime+i.life.SessionAbsolute.Milliseconds(), offlineExpires, i.at+idle.Milliseconds(), i.attrs, goesOn)
+		authTime+i.life.SessionAbsolute.Milliseconds(), offlineExpires, i.at+idle.Milliseconds(),
+		newPosition(i.at, true), sessions.EntryID(sessions.Key{AuthorizationServer: i.name, ID: s.ID}), i.attrs, goesOn)
 	if err == nil && !found {
 		err = errors.New("session was neither begun nor continued")
 	}

@@ -132,7 +132,7 @@ func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.
 		return nil, fmt.Errorf("recording sign-in: %w", sessions.ErrUserLocked)
 	}
 	var login sessions.Login
-	err := r.db.transact(ctx, func(c conn) error {
+	err := r.db.transactAgain(ctx, func(c conn) error {
 		now := r.db.now()
 		e := newEnder(c, r.name, r.life, ending, now)
 		if err := e.lockUsersOfEffects(); err != nil {
@@ -198,10 +198,11 @@ func (r *Realm) beginLogin(c conn, in sessions.SignIn, now time.Time) (sessions.
 	rand.Read(id[:]) // never fails (crypto/rand)
 	l := renewed(sessions.Login{ID: hex.EncodeToString(id[:]), UserID: in.UserID, CreatedAt: utc(stamp(now))}, in, now)
 	_, err := c.exec(`INSERT INTO logins (realm, id, user_id, cookie_hash, auth_time, auth_nonce, amr, acr, persistent,
-		address, user_agent, device_name, created_at, last_access_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		address, user_agent, device_name, created_at, last_access_at, expires_at, position, check_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.name, l.ID, l.UserID, blob(l.CookieHash), stamp(l.AuthTime), l.AuthNonce, list(l.AMR), l.ACR, l.Persistent,
-		l.Address, l.UserAgent, l.DeviceName, stamp(l.CreatedAt), stamp(l.LastAccessAt), stamp(l.ExpiresAt))
+		l.Address, l.UserAgent, l.DeviceName, stamp(l.CreatedAt), stamp(l.LastAccessAt), stamp(l.ExpiresAt), newPosition(stamp(l.CreatedAt), false),
+		min(stamp(l.ExpiresAt), stamp(l.LastAccessAt.Add(r.life.LoginIdle+sessions.IdleSlack))))
 	return l, err
 }
 

@@ -51,8 +51,10 @@ func (db *DB) Migrate(ctx context.Context) (err error) {
 	}
 	// The usual start finds nothing, and then neither waits for a lock nor
 	// needs the right to create tables.
-	if n, err := db.pending(ctx, provider); err != nil || n == 0 {
+	if n, err := db.pending(ctx, provider); err != nil {
 		return err
+	} else if n == 0 {
+		return db.settle(ctx, provider)
 	}
 	// goose's Up would look for pending ones, and create the table of versions,
 	// before it takes the lock.
@@ -66,7 +68,7 @@ func (db *DB) Migrate(ctx context.Context) (err error) {
 		}
 		db.logger.InfoContext(ctx, "database migrated", "version", source.Version, "duration", result.Duration)
 	}
-	return nil
+	return db.nameEntries(ctx)
 }
 
 func (db *DB) provider() (*goose.Provider, error) {
@@ -81,6 +83,23 @@ func (db *DB) provider() (*goose.Provider, error) {
 		return nil, err
 	}
 	return goose.NewProvider(dialect, db.pools[0], files, options...)
+}
+
+// settle does what a migration leaves to this program, unless a newer one has
+// taken the database over.
+func (db *DB) settle(ctx context.Context, provider *goose.Provider) error {
+	var latest int64
+	if err := db.read(ctx, func(c conn) error {
+		_, err := c.row([]any{&latest}, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable+` WHERE is_applied`)
+		return err
+	}); err != nil {
+		return err
+	}
+	sources := provider.ListSources()
+	if latest > sources[len(sources)-1].Version {
+		return nil
+	}
+	return db.nameEntries(ctx)
 }
 
 // advisoryLock is goose's own session locker for PostgreSQL, only that it asks

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"gatehouse.dev/gatehouse/sessions"
 )
@@ -24,6 +26,40 @@ const liveSession = `s.ended_at IS NULL AND c.uid IS NOT NULL AND c.deleted_at I
 		OR (s.offline AND s.offline_expires_at > ?
 			AND EXISTS (SELECT 1 FROM grants g WHERE g.authorization_server = s.authorization_server AND g.session_id = s.id
 				AND g.offline AND g.ended_at IS NULL AND g.redeemed_at IS NOT NULL AND (s.last_used_at > ? OR g.last_used_at > ?))))`
+
+// liveSessionOf is liveSession for sessions of several authorization servers,
+// each with its own idle lifetimes; those of any other don't live. Its arguments
+// are those of Realm.aloneArgs.
+func liveSessionOf(servers map[string]sessions.Lifetimes) string {
+	idle, offline := strings.Builder{}, strings.Builder{}
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		when := " WHEN '" + strings.ReplaceAll(name, "'", "''") + "' THEN "
+		fmt.Fprint(&idle, when, (servers[name].SessionIdle + sessions.IdleSlack).Milliseconds())
+		fmt.Fprint(&offline, when, (servers[name].OfflineIdle + sessions.IdleSlack).Milliseconds())
+	}
+	since := func(cases string) string {
+		if cases == "" {
+			return `CAST(? AS BIGINT)` // nothing was used later than now
+		}
+		return `(CAST(? AS BIGINT) - CASE s.authorization_server` + cases + ` ELSE 0 END)`
+	}
+	i, o := since(idle.String()), since(offline.String())
+	parts := strings.Split(liveSession, "?")
+	values := []string{"?", "?", "?", i, i, "?", o, o, ""}
+	if len(parts) != len(values) {
+		panic("storage: liveSession and liveSessionOf have grown apart")
+	}
+	var text strings.Builder
+	for n, part := range parts {
+		text.WriteString(part + values[n])
+	}
+	return text.String()
+}
+
+// aloneArgs are the arguments of Realm.alone.
+func (r *Realm) aloneArgs(now int64) []any {
+	return []any{now, now, idleSince(now, r.life.LoginIdle, sessions.IdleSlack), now, now, now, now, now}
+}
 
 func (s *Server) liveSessionArgs(now int64) []any {
 	idle := idleSince(now, s.life.SessionIdle, sessions.IdleSlack)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/audit"
+	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/storage/pgtest"
 	"gatehouse.dev/gatehouse/storage/storagetest"
 )
@@ -73,7 +74,8 @@ func handles(db *DB) storagetest.Handles {
 			return db.For(ServerConfig{Name: name, Realm: realm, Lifetimes: storagetest.Lifetimes})
 		},
 		Realm: func(name string) storagetest.RealmStore {
-			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes})
+			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes,
+				Servers: map[string]sessions.Lifetimes{"myAS": storagetest.Lifetimes, "other": storagetest.Lifetimes}})
 		},
 		ErrClientExists: ErrClientExists,
 	}

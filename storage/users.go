@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/keys"
@@ -15,6 +16,12 @@ import (
 type RealmConfig struct {
 	Name      string             // required
 	Lifetimes sessions.Lifetimes // LoginIdle and LoginAbsolute are required
+	// Servers are the lifetimes of the realm's authorization servers by name,
+	// for lists across them: sessions of others don't live. Default: none.
+	Servers map[string]sessions.Lifetimes
+	// ScanLimit is how long one statement of a list with conditions may take.
+	// Default: 3 s.
+	ScanLimit time.Duration
 }
 
 // Realm is a database as one realm sees it: users, logins, and endings across
@@ -24,17 +31,26 @@ type Realm struct {
 	db   *DB
 	name string
 	life sessions.Lifetimes
+
+	servers   map[string]sessions.Lifetimes
+	scanLimit time.Duration
+	alone     string // liveSession with the idle lifetimes of the realm's servers
 }
 
 var (
 	_ users.Store         = (*Realm)(nil)
 	_ sessions.RealmStore = (*Realm)(nil)
+	_ sessions.EntryStore = (*Realm)(nil)
 	_ keys.RootStore      = (*Realm)(nil)
 )
 
 // Realm returns the view of one realm.
 func (db *DB) Realm(config RealmConfig) *Realm {
-	return &Realm{roots: roots{db: db, owner: "realm:" + config.Name}, db: db, name: config.Name, life: config.Lifetimes}
+	if config.ScanLimit <= 0 {
+		config.ScanLimit = defaultScanLimit
+	}
+	return &Realm{roots: roots{db: db, owner: "realm:" + config.Name}, db: db, name: config.Name, life: config.Lifetimes,
+		servers: config.Servers, scanLimit: config.ScanLimit, alone: liveSessionOf(config.Servers)}
 }
 
 // userRow is a user as it is stored.

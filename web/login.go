@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/signin"
 	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/users"
 )
@@ -82,7 +82,7 @@ func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	login, err := p.proveAndSignIn(w, r, username, password, i, f.Remember)
-	p.auditRefusal(r, username, i, err)
+	p.judge.Refused(r, username, signin.At{AuthorizationServer: i.Server, ClientID: i.Client.ClientID}, err)
 	blocked := (*throttle.Blocked)(nil)
 	switch {
 	case errors.As(err, &blocked):
@@ -119,7 +119,7 @@ func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
 // was replaced in between, it is judged once more.
 func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username, password string, i *oauth.Interaction, persistent bool) (*sessions.Login, error) {
 	for again := true; ; again = false {
-		user, err := p.authenticate(r, username, password)
+		user, err := p.judge.Authenticate(r, username, password)
 		if err != nil {
 			return nil, err
 		}
@@ -129,17 +129,6 @@ func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username,
 		}
 		return login, err
 	}
-}
-
-// authenticate judges a password, waiting a bounded time for its turn.
-func (p *Pages) authenticate(r *http.Request, username, password string) (*users.User, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), p.cfg.PasswordWait)
-	defer cancel()
-	user, err := p.cfg.Passwords.Authenticate(ctx, p.cfg.Users, username, password, p.gate(r, username))
-	if err != nil {
-		return nil, fmt.Errorf("judging a sign-in: %w", err)
-	}
-	return user, nil
 }
 
 // signIn writes the login and sets its new cookie.

@@ -19,6 +19,7 @@ import (
 	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/signin"
 	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/users"
 )
@@ -85,6 +86,7 @@ type Config struct {
 // Pages are the pages of one realm. They are safe for concurrent use.
 type Pages struct {
 	cfg       Config
+	judge     *signin.Judge
 	base      *url.URL
 	path      string // of Base, escaped; empty or begins with a slash
 	protect   *http.CrossOriginProtection
@@ -132,6 +134,10 @@ func New(cfg Config) (*Pages, error) {
 	// A reverse proxy may have replaced the Host header; the public origin is ours all the same.
 	if err := p.protect.AddTrustedOrigin(base.Scheme + "://" + base.Host); err != nil {
 		return nil, fmt.Errorf("web: base URL: %w", err)
+	}
+	if p.judge, err = signin.New(signin.Config{Users: cfg.Users, Passwords: cfg.Passwords, Throttle: cfg.Throttle, Audit: cfg.Audit,
+		Wait: cfg.PasswordWait, Address: cfg.ClientAddress, RequestID: cfg.RequestID, Now: cfg.Now, Logger: cfg.Logger}); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
 	if err := p.loadAssets(); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/sessions/jsonapi"
+	"gatehouse.dev/gatehouse/signin"
 	"gatehouse.dev/gatehouse/storage"
 	"gatehouse.dev/gatehouse/users"
 	"gatehouse.dev/gatehouse/web"
@@ -64,7 +65,7 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 	for _, name := range h.cfg.RealmNames() {
 		cfg := h.cfg.Realms[name]
 		lifetimes := sessions.Lifetimes{LoginIdle: cfg.Login.IdleLifetime, LoginAbsolute: cfg.Login.Lifetime}
-		store := h.db.Realm(storage.RealmConfig{Name: name, Lifetimes: lifetimes})
+		store := h.db.Realm(storage.RealmConfig{Name: name, Lifetimes: lifetimes, Servers: serversLifetimes(h.cfg, name)})
 		if err := createUsers(ctx, store, cfg.Users, passwords, h.now); err != nil {
 			return nil, fmt.Errorf("realm %s: %w", name, err)
 		}
@@ -103,6 +104,11 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 		if err != nil {
 			return nil, fmt.Errorf("realm %s: %w", name, err)
 		}
+		r.judge, err = signin.New(signin.Config{Users: store, Passwords: passwords, Throttle: guesses, Audit: store,
+			Address: clientAddress, RequestID: requestID, Now: h.now, Logger: h.logger.With("realm", name)})
+		if err != nil {
+			return nil, fmt.Errorf("realm %s: %w", name, err)
+		}
 		realms[name] = r
 		all.touchers = append(all.touchers, t)
 		// The last job counts what all have left.
@@ -121,6 +127,9 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(realms)) {
+		if err := h.mountUsersAPI(router, name, realms[name], realms[name].judge); err != nil {
+			return nil, fmt.Errorf("realm %s: %w", name, err)
+		}
 		realms[name].pages.Mount(router.PathPrefix("/realms/" + name).Subrouter())
 		if name == defaultRealm {
 			realms[name].pages.Mount(router)
@@ -140,6 +149,7 @@ type realm struct {
 	cookie    sessions.Cookie
 	servers   map[string]*oauth.Server
 	pages     *web.Pages
+	judge     *signin.Judge
 }
 
 // realmPath is where the pages of a realm say they are.
@@ -265,6 +275,17 @@ func serverLifetimes(c *configs.Config, name string) sessions.Lifetimes {
 		OfflineAbsolute: as.Offline.Lifetime,
 		RefreshGrace:    as.Session.RefreshGrace,
 	}
+}
+
+// serversLifetimes are those of the realm's authorization servers, by name.
+func serversLifetimes(c *configs.Config, realm string) map[string]sessions.Lifetimes {
+	of := map[string]sessions.Lifetimes{}
+	for _, name := range c.AuthorizationServerNames() {
+		if c.AuthorizationServers[name].Realm == realm {
+			of[name] = serverLifetimes(c, name)
+		}
+	}
+	return of
 }
 
 func staticClients(list []clients.Metadata) []clients.Client {

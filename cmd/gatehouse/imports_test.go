@@ -22,10 +22,11 @@ var mayImport = map[string][]string{
 	"oauth":             {"keys", "sessions", "clients", "users"},
 	"sessions/jsonapi":  {"sessions"},
 	"sessions/usersapi": {"sessions"},
+	"signin":            {"users", "throttle", "audit", "sessions"},
 	"configs":           {"clients"},
 	// level 2
 	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "storage/migrations"},
-	"web":     {"oauth", "sessions", "users", "clients", "throttle", "audit"},
+	"web":     {"oauth", "sessions", "users", "clients", "throttle", "audit", "signin"},
 	// beside them
 	"storage/migrations":  {},
 	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit"},

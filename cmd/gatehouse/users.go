@@ -53,7 +53,7 @@ func openRealm(cfg *configs.Config, db *storage.DB, name string) (*storage.Realm
 	if !ok {
 		return nil, usagef("no realm %q is configured, but %s", name, strings.Join(cfg.RealmNames(), ", "))
 	}
-	return db.Realm(storage.RealmConfig{Name: name, Lifetimes: sessions.Lifetimes{
+	return db.Realm(storage.RealmConfig{Name: name, Servers: serversLifetimes(cfg, name), Lifetimes: sessions.Lifetimes{
 		LoginIdle: r.Login.IdleLifetime, LoginAbsolute: r.Login.Lifetime,
 	}}), nil
 }

@@ -36,6 +36,7 @@ type ServerStore interface {
 type RealmStore interface {
 	users.Store
 	sessions.RealmStore
+	sessions.EntryStore
 	keys.RootStore
 	throttle.Store
 	Record(ctx context.Context, event audit.Event) error
@@ -143,6 +144,15 @@ func Run(t *testing.T, open Open) {
 		{"AuditEventsAreReadInPages", auditPages},
 		{"AuditEventsAreSwept", auditSweep},
 		{"RaceOfRefusedSignIns", raceRefusedSignIns},
+		{"EntriesShowWhatLives", entriesShow},
+		{"EntriesAgreeWithLiveness", entriesAgree},
+		{"EntriesAreFiltered", entriesFilters},
+		{"EntriesArePagedThroughTiesAndChanges", entriesPaged},
+		{"EntryIsEnded", entryEnds},
+		{"EndOfAllButTheCurrentEntry", endAllBut},
+		{"EntriesOfRealmsShareNothing", entriesShareNothing},
+		{"DeviceIsNamed", deviceNamed},
+		{"NotesAreAudited", notesAudited},
 		{"RaceToRedeem", raceRedeem},
 		{"RaceToAdvance", raceAdvance},
 		{"RaceForOneSession", raceTwins},
