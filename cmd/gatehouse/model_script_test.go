@@ -42,7 +42,7 @@ var modelOps = func() (all []modelOp) {
 		op    modelOp
 		times int
 	}{
-		{opAuthorize, 13}, {opRefresh, 14}, {opWait, 12}, {opRedeem, 6}, {opEnd, 4}, {opRevoke, 4}, {opSignIn, 1},
+		{opAuthorize, 13}, {opRefresh, 16}, {opWait, 12}, {opRedeem, 4}, {opEnd, 4}, {opRevoke, 4}, {opSignIn, 1},
 		{opOperatorEnd, 2}, {opSweep, 2}, {opSignOut, 2}, {opLock, 1}, {opFlush, 1}, {opPassword, 1}, {opWithdraw, 1},
 	} {
 		for range o.times {

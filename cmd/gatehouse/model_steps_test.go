@@ -150,18 +150,17 @@ func (w *world) authorize(s *modelStep, b *modelBrowser, u *modelUser, c *modelC
 
 // typed opens a request and fills in the sign-in page where it comes to it.
 func (w *world) typed(s *modelStep, b *modelBrowser, u *modelUser, request string, must verdict, forced bool) modelWay {
-	if s.pick == 15 {
+	asked := forced || must == isDead
+	if asked && s.pick == 15 {
 		// A password that was replaced proves nothing.
-		if way := w.open(b, request, u.name, w.house.passwords[1-u.password]); way.code != "" && (must == isDead || forced) {
+		if way := w.open(b, request, u.name, w.house.passwords[1-u.password]); way.code != "" {
 			w.fail("user %d signs in at browser %d with another password than his", u.n, b.n)
-		} else if way.code == "" {
-			w.did("wrong password")
 		}
+		w.did("wrong password")
 		return modelWay{}
 	}
 	before := b.login
 	way := w.open(b, request, u.name, w.house.passwords[u.password])
-	asked := forced || must == isDead
 	switch {
 	case asked && u.locked:
 		if way.code != "" {

@@ -21,17 +21,17 @@ import (
 
 // How many checks of each database there are, how long their sequences are on
 // average before they are cut off at modelSteps, and how many checks there are
-// in `make test-long`. A check is one sequence on SQLite and four on PostgreSQL:
+// in `make test-long`. A check is one sequence on SQLite and seven on PostgreSQL:
 // the race detector makes SQLite, which is a program of C in Go, many times
 // slower, and PostgreSQL runs elsewhere.
 const (
-	modelChecks   = 200
+	modelChecks   = 125
 	modelLength   = 30
-	modelLong     = 2_000
+	modelLong     = 1_250
 	modelLongTime = 10 * time.Minute
 )
 
-var modelSequences = map[string]int{"sqlite": 1, "postgres": 4}
+var modelSequences = map[string]int{"sqlite": 1, "postgres": 7}
 
 // Random sequences of what users, clients, operators and time do, at two nodes
 // on one database: no token that the model calls dead is accepted anywhere, none
@@ -96,41 +96,55 @@ func runSequences(t *testing.T, houses map[string]*modelHouse) {
 	t.Helper()
 	seed := flag.Lookup("rapid.seed").Value.String()
 	t.Logf("this run again: -rapid.seed=%s", seed)
+	for _, h := range houses {
+		h.steps, h.done, h.asked = 0, map[string]int{}, map[verdict]int{}
+	}
 	t.Run("on", func(t *testing.T) {
 		for _, name := range modelDatabases {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				h := houses[name]
-				h.steps, h.done, h.asked = 0, map[string]int{}, map[verdict]int{}
 				rapid.Check(t, func(t *rapid.T) {
 					for range modelSequences[name] {
 						newWorld(t, h).run(modelScripts.Draw(t, "sequence"))
 					}
 				})
-				h.judge(t)
 			})
 		}
 	})
+	if !t.Failed() {
+		judge(t, houses)
+	}
 }
 
 // judge tells what was done, and fails the test where that says too little: an
 // outcome that never came about, or a model that shrugged too often.
-func (h *modelHouse) judge(t *testing.T) {
+func judge(t *testing.T, houses map[string]*modelHouse) {
 	t.Helper()
-	var did strings.Builder
-	for _, what := range slices.Sorted(maps.Keys(h.done)) {
-		fmt.Fprintf(&did, "\n%7d %s", h.done[what], what)
+	steps, done, asked := 0, map[string]int{}, map[verdict]int{}
+	for _, h := range houses {
+		steps += h.steps
+		for what, n := range h.done {
+			done[what] += n
+		}
+		for v, n := range h.asked {
+			asked[v] += n
+		}
 	}
-	t.Logf("%d steps; answers compared: %d live, %d dead, %d either%s", h.steps, h.asked[isLive], h.asked[isDead], h.asked[isEither], did.String())
-	if h.steps < modelChecks*modelLength/2 {
+	var did strings.Builder
+	for _, what := range slices.Sorted(maps.Keys(done)) {
+		fmt.Fprintf(&did, "\n%7d %s", done[what], what)
+	}
+	t.Logf("%d steps; answers compared: %d live, %d dead, %d either%s", steps, asked[isLive], asked[isDead], asked[isEither], did.String())
+	if steps < modelChecks*modelLength {
 		return // a part of a run, as somebody asked for it
 	}
 	for _, what := range modelOutcomes {
-		if h.done[what] == 0 {
-			t.Errorf("not one of %d steps was: %s", h.steps, what)
+		if done[what] == 0 {
+			t.Errorf("not one of %d steps was: %s", steps, what)
 		}
 	}
-	if all := h.asked[isLive] + h.asked[isDead] + h.asked[isEither]; h.asked[isEither]*100 > all || h.asked[isLive]*5 < all || h.asked[isDead]*5 < all {
+	if all := asked[isLive] + asked[isDead] + asked[isEither]; asked[isEither]*100 > all || asked[isLive]*5 < all || asked[isDead]*5 < all {
 		t.Errorf("of %d answers the model leaves more than 1 in 100 open, or has less than 1 in 5 live or dead", all)
 	}
 }
