@@ -33,7 +33,7 @@ const (
 	PasswordChanged Type = "password_changed"
 	ClientCreated   Type = "client_created"
 	ClientDeleted   Type = "client_deleted"
-	KeyRotated      Type = "key_rotated" // a signing key was made, also at the first start
+	KeyRotated      Type = "key_rotated"      // a signing key was made, also at the first start
 	SessionsViewed  Type = "sessions_viewed"  // an administrator saw sessions of others
 	EndingRequested Type = "ending_requested" // an administrator ended sessions, or there were none
 	AccessRefused   Type = "access_refused"   // who had proven who he is was not allowed what he asked for
