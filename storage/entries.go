@@ -62,12 +62,14 @@ func (r *Realm) Entries(ctx context.Context, q sessions.EntryQuery) ([]sessions.
 }
 
 // readLimited is read for a statement whose cost can grow with the tables:
-// sessions.ErrTooSlow where it takes longer than limit.
-func (db *DB) readLimited(ctx context.Context, limit time.Duration, f func(conn) error) error {
+// sessions.ErrTooSlow where it takes longer than most.
+func (db *DB) readLimited(ctx context.Context, most time.Duration, f func(conn) error) error {
+	ctx, done := limit(ctx)
+	defer done()
 	if db.postgres {
 		err := db.reads.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			c := conn{tx, true, db.origin(ctx)}
-			if _, err := c.exec(fmt.Sprintf(`SET LOCAL statement_timeout = %d`, max(limit.Milliseconds(), 1))); err != nil {
+			if _, err := c.exec(fmt.Sprintf(`SET LOCAL statement_timeout = %d`, max(most.Milliseconds(), 1))); err != nil {
 				return err
 			}
 			return f(c)
@@ -78,17 +80,18 @@ func (db *DB) readLimited(ctx context.Context, limit time.Duration, f func(conn)
 		}
 		return db.translate(err)
 	}
-	within, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	// Unlike elsewhere the driver may break a statement off: nothing is written
-	// here, and what it then says is not believed.
-	err := db.reads.WithContext(within).Connection(func(tx *gorm.DB) error {
-		return f(conn{db: tx, origin: db.origin(ctx)})
-	})
-	if within.Err() != nil && ctx.Err() == nil {
-		return sessions.ErrTooSlow
-	}
-	return db.translate(err)
+	// here, and what it then says is not believed. Waiting for a connection
+	// doesn't count.
+	return db.translate(db.reads.WithContext(ctx).Connection(func(tx *gorm.DB) error {
+		within, cancel := context.WithTimeout(ctx, most)
+		defer cancel()
+		err := f(conn{db: tx.WithContext(within), origin: db.origin(ctx)})
+		if within.Err() != nil && ctx.Err() == nil {
+			return sessions.ErrTooSlow
+		}
+		return err
+	}))
 }
 
 // lister is one call of Entries.

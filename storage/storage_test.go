@@ -74,7 +74,7 @@ func handles(db *DB) storagetest.Handles {
 			return db.For(ServerConfig{Name: name, Realm: realm, Lifetimes: storagetest.Lifetimes})
 		},
 		Realm: func(name string) storagetest.RealmStore {
-			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes,
+			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes, ScanLimit: time.Minute,
 				Servers: map[string]sessions.Lifetimes{"myAS": storagetest.Lifetimes, "other": storagetest.Lifetimes}})
 		},
 		ErrClientExists: ErrClientExists,
