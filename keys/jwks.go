@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -41,6 +42,7 @@ func (r *Ring) JWKS() []byte { return r.state.Load().jwks }
 // application/json, and there are clients and gateways that decode nothing
 // else; a client that knows the registered type takes this one too.
 func (r *Ring) JWKSHandler() http.Handler {
+	cacheControl := fmt.Sprintf("public, max-age=%d", int(jwksMaxAge.Seconds()))
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		header := w.Header()
 		if req.Method != http.MethodGet && req.Method != http.MethodHead {
@@ -50,9 +52,14 @@ func (r *Ring) JWKSHandler() http.Handler {
 		}
 		s := r.state.Load() // once: the ETag must be this body's
 		header.Set("Content-Type", "application/json")
-		header.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(jwksMaxAge.Seconds())))
+		header.Set("Cache-Control", cacheControl)
 		header.Set("ETag", s.etag)
 		header.Set("X-Content-Type-Options", "nosniff")
-		http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(s.jwks)) // If-None-Match, HEAD
+		if len(req.Header["If-None-Match"]) > 0 || req.Method == http.MethodHead {
+			http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(s.jwks))
+			return
+		}
+		header.Set("Content-Length", strconv.Itoa(len(s.jwks)))
+		_, _ = w.Write(s.jwks)
 	})
 }
