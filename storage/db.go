@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type DB struct {
 	origin func(context.Context) audit.Origin
 	dialect
 	closed atomic.Bool
+	told   told
 }
 
 // dialect is what SQLite and PostgreSQL do differently.
@@ -148,6 +150,7 @@ type conn struct {
 	db       *gorm.DB
 	postgres bool
 	origin   audit.Origin // of the call
+	told     *told        // statements
 }
 
 // row reads the first row of a result into dest; false where there is none.
@@ -165,7 +168,7 @@ func (c conn) row(dest []any, statement string, args ...any) (bool, error) {
 
 // rows calls each for every row of a result.
 func (c conn) rows(each func(scan func(...any) error) error, statement string, args ...any) error {
-	rows, err := c.db.Raw(statement, args...).Rows()
+	rows, err := c.query(statement, args)
 	if err != nil {
 		return err
 	}
@@ -180,8 +183,50 @@ func (c conn) rows(each func(scan func(...any) error) error, statement string, a
 
 // exec runs a statement and tells how many rows it changed.
 func (c conn) exec(statement string, args ...any) (int64, error) {
-	result := c.db.Exec(statement, args...)
-	return result.RowsAffected, result.Error
+	if spreads(args) {
+		result := c.db.Exec(statement, args...)
+		return result.RowsAffected, result.Error
+	}
+	result, err := c.db.Statement.ConnPool.ExecContext(c.db.Statement.Context, c.placed(statement, args), args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// query runs a statement that returns rows.
+func (c conn) query(statement string, args []any) (*sql.Rows, error) {
+	if spreads(args) {
+		return c.db.Raw(statement, args...).Rows()
+	}
+	return c.db.Statement.ConnPool.QueryContext(c.db.Statement.Context, c.placed(statement, args), args...)
+}
+
+// spreads tells whether an argument is a list, which stands for a placeholder
+// for each of its items. gorm writes those statements; all others are the same
+// text each time, and go by it to the connection and its prepared statements.
+func spreads(args []any) bool {
+	for _, arg := range args {
+		switch arg.(type) {
+		case nil, string, int64, int, bool, []byte:
+		default:
+			switch reflect.TypeOf(arg).Kind() {
+			case reflect.Slice, reflect.Array, reflect.Map:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// placed gives a statement the placeholders of the database. No statement has a
+// question mark in a literal or an operator.
+func (c conn) placed(statement string, args []any) string {
+	if c.postgres {
+		statement = c.told.numbered(statement)
+	}
+	c.told.tell(statement, args)
+	return statement
 }
 
 // locking is a locking clause on PostgreSQL, and nothing on SQLite, whose
@@ -207,7 +252,7 @@ func (db *DB) do(ctx context.Context, pool *gorm.DB, f func(conn) error) error {
 	if db.postgres {
 		ctx, cancel := limit(ctx)
 		defer cancel()
-		return db.translate(f(conn{pool.WithContext(ctx), true, db.origin(ctx)}))
+		return db.translate(f(conn{pool.WithContext(ctx), true, db.origin(ctx), &db.told}))
 	}
 	return db.doSQLite(ctx, pool, f)
 }
@@ -220,7 +265,7 @@ func (db *DB) transact(ctx context.Context, f func(conn) error) error {
 			return db.transactSQLite(ctx, f)
 		}
 		return db.translate(db.writes.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return f(conn{tx, true, db.origin(ctx)})
+			return f(conn{tx, true, db.origin(ctx), &db.told})
 		}, db.begin))
 	})
 }

@@ -68,7 +68,7 @@ func (db *DB) readLimited(ctx context.Context, most time.Duration, f func(conn) 
 	defer done()
 	if db.postgres {
 		err := db.reads.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			c := conn{tx, true, db.origin(ctx)}
+			c := conn{tx, true, db.origin(ctx), &db.told}
 			if _, err := c.exec(fmt.Sprintf(`SET LOCAL statement_timeout = %d`, max(most.Milliseconds(), 1))); err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func (db *DB) readLimited(ctx context.Context, most time.Duration, f func(conn) 
 	return db.translate(db.reads.WithContext(ctx).Connection(func(tx *gorm.DB) error {
 		within, cancel := context.WithTimeout(ctx, most)
 		defer cancel()
-		err := f(conn{db: tx.WithContext(within), origin: db.origin(ctx)})
+		err := f(conn{db: tx.WithContext(within), origin: db.origin(ctx), told: &db.told})
 		if within.Err() != nil && ctx.Err() == nil {
 			return sessions.ErrTooSlow
 		}

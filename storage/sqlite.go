@@ -77,7 +77,7 @@ func (db *DB) doSQLite(ctx context.Context, pool *gorm.DB, f func(conn) error) e
 	ctx, cancel := limit(ctx)
 	defer cancel()
 	return db.translate(pool.WithContext(ctx).Connection(func(tx *gorm.DB) error {
-		return f(conn{db: tx.WithContext(context.WithoutCancel(ctx)), origin: db.origin(ctx)})
+		return f(conn{db: tx.WithContext(context.WithoutCancel(ctx)), origin: db.origin(ctx), told: &db.told})
 	}))
 }
 
@@ -88,7 +88,7 @@ func (db *DB) transactSQLite(ctx context.Context, f func(conn) error) error {
 			if err := ctx.Err(); err != nil {
 				return err // nobody waits for it any more
 			}
-			return f(conn{db: tx, origin: c.origin})
+			return f(conn{db: tx, origin: c.origin, told: c.told})
 		})
 	})
 }

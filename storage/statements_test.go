@@ -43,6 +43,12 @@ func record(t *testing.T, db *DB) *recorder {
 		defer r.mu.Unlock()
 		r.run = append(r.run, statement{tx.Statement.SQL.String(), slices.Clone(tx.Statement.Vars)})
 	}
+	// What gorm writes is seen by its callbacks, all other statements by told.
+	db.told.watch = func(text string, args []any) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.run = append(r.run, statement{text, slices.Clone(args)})
+	}
 	pools := []*gorm.DB{db.writes}
 	if db.reads != db.writes {
 		pools = append(pools, db.reads)
