@@ -14,7 +14,7 @@ export GATEHOUSE_TEST_USES=$scratch/uses
 : >"$GATEHOUSE_TEST_USES"
 
 # Packages without tests and passes without any match are no news.
-go test "$@" 2>&1 | tee "$scratch/log" | grep --line-buffered -vE '\[no test files\]$|\[no tests to run\]$'
+go test "$@" 2>&1 | tee "$scratch/log" | grep -a --line-buffered -vE '\[no test files\]$|\[no tests to run\]$'
 status=${PIPESTATUS[0]}
 
 echo
@@ -29,7 +29,7 @@ done
 if [ "$status" -ne 0 ]; then
 	echo
 	echo "What failed (the output of each stands above, before its package's FAIL line):"
-	grep -E '^ *--- FAIL|^FAIL[[:space:]]+[^[:space:]]|^panic:|^WARNING: DATA RACE|^[^[:space:]]+\.go:[0-9]+:[0-9]+: ' "$scratch/log" | awk '!seen[$0]++' | head -n 100
+	grep -aE '^ *--- FAIL|^FAIL[[:space:]]+[^[:space:]]|^panic:|^WARNING: DATA RACE|^[^[:space:]]+\.go:[0-9]+:[0-9]+: ' "$scratch/log" | awk '!seen[$0]++' | head -n 100
 else
 	echo "all tests passed"
 fi
