@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -83,11 +84,12 @@ func (s *server) insert(ctx context.Context, query url.Values, l *login, now int
 		}
 		for rows.Next() {
 			var (
-				of         string
-				open, live int64
-				proof      *int64
+				of, attributes string
+				open, live     int64
+				offline        bool
+				proof          *int64
 			)
-			if err := rows.Scan(&of, &open, &live, &proof); err != nil {
+			if err := rows.Scan(&of, &open, &live, &offline, &proof, &attributes); err != nil {
 				rows.Close()
 				return err
 			}
@@ -103,7 +105,9 @@ func (s *server) insert(ctx context.Context, query url.Values, l *login, now int
 			offlineExpires, activated                  *int64
 		)
 		if err := tx.QueryRow(ctx, statements.upsert, s.name, randomID(40), "default", client, uid, l.user, l.user, l.id, "browser",
-			scopes, true, false, l.authTime, now, "{}", now, now, l.authTime+30*day, nil, now+day).
+			scopes, true, false, l.authTime, now, "{}", now, now, l.authTime+30*day, nil, now+day,
+			now<<20|rand.Int64N(1<<19)<<1|1, //nolint:gosec // spreads, hides nothing
+			randomID(64), "{}", "{}").
 			Scan(&sid, &origin, &attributes, &had, &offline, &authenticated, &consented, &created, &used, &x, &offlineExpires, &activated); err != nil {
 			return err
 		}

@@ -109,7 +109,7 @@ func (s *server) end(w http.ResponseWriter, r *http.Request) error {
 		if err := tx.QueryRow(ctx, statements.lockSession, s.name, id).Scan(&as, &id); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, statements.endSession, now, by, reason, c.ClientID, now, s.name, id); err != nil {
+		if _, err := tx.Exec(ctx, statements.endSession, now, now, by, reason, c.ClientID, now, s.name, id); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, statements.audit, "default", randomID(13), now, now, "session_ended", reason, by,

@@ -95,13 +95,13 @@ var statements = struct {
 	client: numbered(`SELECT uid, name FROM clients
 		WHERE authorization_server = ? AND client_id = ? AND deleted_at IS NULL`),
 	sessionsOfLogin: numbered(`SELECT s.id, CASE WHEN s.ended_at IS NULL AND s.detached_at IS NULL THEN 1 ELSE 0 END,
-			CASE WHEN s.user_id = ? AND ` + liveSession + ` THEN 1 ELSE 0 END, s.proof_after
+			CASE WHEN s.user_id = ? AND ` + liveSession + ` THEN 1 ELSE 0 END, s.offline, s.proof_after, s.custom_attributes
 		FROM oauth2_sessions s` + sessionJoins + `
 		WHERE s.realm = ? AND s.login_id = ? AND s.authorization_server = ? AND s.client_id = ?`),
 	upsert: numbered(`INSERT INTO oauth2_sessions (authorization_server, id, realm, client_id, client_uid, user_id, subject, login_id, origin,
 			scopes, refreshable, offline, authenticated_at, consented_at, custom_attributes, created_at, last_used_at,
-			expires_at, offline_expires_at, idle_check_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			expires_at, offline_expires_at, idle_check_at, position, entry_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (authorization_server, login_id, client_id) WHERE ended_at IS NULL AND detached_at IS NULL AND login_id IS NOT NULL
 		DO UPDATE SET
 			scopes = excluded.scopes, refreshable = excluded.refreshable,
@@ -116,6 +116,7 @@ var statements = struct {
 			authenticated_at = CASE WHEN excluded.authenticated_at > oauth2_sessions.authenticated_at
 				THEN excluded.authenticated_at ELSE oauth2_sessions.authenticated_at END,
 			consented_at = excluded.consented_at,
+			custom_attributes = CASE WHEN oauth2_sessions.custom_attributes = ? THEN ? ELSE oauth2_sessions.custom_attributes END,
 			last_used_at = CASE WHEN excluded.last_used_at > oauth2_sessions.last_used_at
 				THEN excluded.last_used_at ELSE oauth2_sessions.last_used_at END
 		RETURNING id, origin, custom_attributes, scopes, offline, authenticated_at, consented_at,
@@ -141,7 +142,7 @@ var statements = struct {
 	lockLogins: numbered(`SELECT id FROM logins WHERE realm = ? AND id IN (?) ORDER BY id FOR UPDATE`),
 	lockSession: numbered(`SELECT s.authorization_server, s.id FROM oauth2_sessions s WHERE s.authorization_server = ? AND s.id = ? AND s.ended_at IS NULL
 		ORDER BY s.authorization_server, s.id FOR UPDATE`),
-	endSession: numbered(`UPDATE oauth2_sessions SET ended_at = ?, ended_by = ?, ended_reason = ?,
+	endSession: numbered(`UPDATE oauth2_sessions SET ended_at = ?, idle_check_at = ?, ended_by = ?, ended_reason = ?,
 		proof_after = CASE WHEN client_id = ? THEN NULL ELSE CAST(? AS BIGINT) END
 		WHERE authorization_server = ? AND id IN (?) AND ended_at IS NULL`),
 	audit: numbered(`INSERT INTO audit_events (realm, id, at, last_at, occurrences, type, result, reason, actor,
