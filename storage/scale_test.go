@@ -153,6 +153,11 @@ func capture(t *testing.T, db *DB) []deed {
 					if twin, ok := twins[string(v)]; ok {
 						s.vars[i] = []byte(twin)
 					}
+				case int64:
+					// A place in the realm's list, which no other session may have.
+					if i == 20 && strings.Contains(s.sql, "idle_check_at, position, entry_id)") {
+						s.vars[i] = v + 2
+					}
 				}
 			}
 		}
@@ -242,6 +247,8 @@ type warehouse struct {
 	db    *sql.DB
 	now   int64
 	deeds []deed
+
+	filled int // how often it was
 }
 
 func (w *warehouse) exec(statement string, args ...any) {
@@ -255,6 +262,14 @@ func (w *warehouse) exec(statement string, args ...any) {
 // to, with the columns that the JSON object changes.
 func (w *warehouse) copies(table, key string, from, to int, where, change string) {
 	w.Helper()
+	// Places in the list of the realm are unique, and so are the ids in it.
+	w.filled++
+	switch table {
+	case "logins":
+		change += fmt.Sprintf(` || jsonb_build_object('position', (%d0000000::bigint + i) * 2)`, w.filled)
+	case "oauth2_sessions":
+		change += fmt.Sprintf(` || jsonb_build_object('position', (%d0000000::bigint + i) * 2 + 1, 'entry_id', md5('%d' || i) || md5('e' || i))`, w.filled, w.filled)
+	}
 	w.exec(fmt.Sprintf(`INSERT INTO %s SELECT r.* FROM %s t, generate_series(%d, %d) i,
 		LATERAL (SELECT i / 4 AS j, %d::bigint AS now, (i::bigint * 7919) %% 2500000 * 1000 AS ago) x,
 		LATERAL jsonb_populate_record(t, %s) r WHERE %s AND %s`, table, table, from, to-1, w.now, change, key, where))
