@@ -234,8 +234,13 @@ func (e ender) endLogin(id string) (int, error) {
 // endUser ends everything of a locked user but what except is in, and tells how
 // many sessions ended.
 func (e ender) endUser(id string, except sessions.Key) (int, error) {
-	if err := e.c.rows(func(func(...any) error) error { return nil },
-		`SELECT id FROM logins WHERE realm = ? AND user_id = ? AND ended_at IS NULL ORDER BY id`+e.c.locking("FOR UPDATE"),
+	var logins []string
+	if err := e.c.rows(func(scan func(...any) error) error {
+		var login string
+		err := scan(&login)
+		logins = append(logins, login)
+		return err
+	}, `SELECT id FROM logins WHERE realm = ? AND user_id = ? AND ended_at IS NULL ORDER BY id`+e.c.locking("FOR UPDATE"),
 		e.realm, id); err != nil {
 		return 0, err
 	}
@@ -248,8 +253,10 @@ func (e ender) endUser(id string, except sessions.Key) (int, error) {
 		e.at, e.at, e.ending.By.String(), string(e.ending.Reason), e.realm, id, login); err != nil {
 		return 0, err
 	}
-	if err := e.auditLogins(`l.user_id = ?`, id); err != nil {
-		return 0, err
+	for ids := range slices.Chunk(logins, endBatch) {
+		if err := e.auditLogins(`l.id IN ?`, ids); err != nil {
+			return 0, err
+		}
 	}
 	rows, err := e.lockSessions(`s.realm = ? AND s.user_id = ? AND (s.login_id IS NULL OR s.login_id <> ? OR s.detached_at IS NOT NULL)
 		AND NOT (s.authorization_server = ? AND s.id = ?)`, e.realm, id, login, session.server, session.id)
