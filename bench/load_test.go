@@ -81,11 +81,12 @@ func (h *house) loadLogins(s shape, from, to int) {
 	h.t.Helper()
 	now := time.Now().UnixMilli()
 	h.exec(`INSERT INTO logins (realm, id, user_id, cookie_hash, auth_time, auth_nonce, amr, acr, persistent, address, user_agent,
-			device_name, created_at, last_access_at, expires_at, check_at)
+			device_name, created_at, last_access_at, expires_at, check_at, position)
 		SELECT 'default', `+sqlLoginID("n")+`, `+sqlUserID(s.userOfLogin)+`, `+sqlCookieHash("n")+`,
 			$3::bigint - n % 43200000, left(encode(`+fmt.Sprintf(hashOf, "nonce", "n")+`, 'hex'), 22), '["pwd"]', '', true,
 			'192.0.2.' || n % 256, $4, '', $3::bigint - n % 43200000, $3::bigint - n % 3600000,
-			$3::bigint - n % 43200000 + 2592000000, $3::bigint + 7200000 + n % 72000000
+			$3::bigint - n % 43200000 + 2592000000, $3::bigint + 7200000 + n % 72000000,
+			(($3::bigint - n % 43200000) << 20) | (floor(random() * 524288)::bigint << 1)
 		FROM generate_series($1::int, $2::int) n`, from, to-1, now, agentText)
 }
 
@@ -102,11 +103,13 @@ func (h *house) loadSessions(as string, s shape, from, to int) {
 	ended := fmt.Sprintf("CASE WHEN %s THEN $3::bigint - n %% 1728000000 END", s.ended)
 	h.exec(`INSERT INTO oauth2_sessions (authorization_server, id, realm, client_id, client_uid, user_id, subject, login_id, origin, scopes,
 			refreshable, offline, authenticated_at, consented_at, custom_attributes, activated_at, created_at, last_used_at, expires_at,
-			idle_check_at, ended_at, ended_by, ended_reason)
+			idle_check_at, ended_at, ended_by, ended_reason, position, entry_id)
 		SELECT $4::text, `+sqlSessionID("n")+`, 'default', `+app+`, c.uid, `+user+`, `+user+`, `+sqlLoginID(login)+`, 'browser', `+scopes+`,
 			true, false, $3::bigint - n % 43200000, $3::bigint - n % 43200000, '{}', $3::bigint - n % 43200000,
 			$3::bigint - n % 43200000, $3::bigint - n % 3600000, $3::bigint - n % 43200000 + 2592000000,
-			$3::bigint + 7200000 + n % 72000000, `+ended+`, CASE WHEN `+s.ended+` THEN 'user' END, CASE WHEN `+s.ended+` THEN 'signed_out' END
+			$3::bigint + 7200000 + n % 72000000, `+ended+`, CASE WHEN `+s.ended+` THEN 'user' END, CASE WHEN `+s.ended+` THEN 'signed_out' END,
+			(($3::bigint - n % 43200000) << 20) | (floor(random() * 524288)::bigint << 1) | 1,
+			encode(sha256(convert_to($4 || '/' || `+sqlSessionID("n")+`, 'UTF8')), 'hex')
 		FROM generate_series($1::int, $2::int) n
 		JOIN clients c ON c.authorization_server = $4 AND c.client_id = `+app, from, to-1, now, as)
 	h.exec(`INSERT INTO grants (authorization_server, id, session_id, client_id, user_id, scopes, resources, auth_time, acr, amr, nonce,

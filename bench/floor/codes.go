@@ -63,8 +63,8 @@ func (s *server) insert(ctx context.Context, query url.Values, l *login, now int
 	}
 	resources := string(list)
 	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
-		var locked *int64
-		if err := tx.QueryRow(ctx, statements.lockUser, "default", l.user).Scan(&locked); err != nil {
+		var owner user
+		if err := tx.QueryRow(ctx, statements.lockUser, "default", l.user).Scan(owner.dest()...); err != nil {
 			return err
 		}
 		var (

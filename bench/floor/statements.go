@@ -89,7 +89,7 @@ var statements = struct {
 		JOIN clients c ON c.authorization_server = k.authorization_server AND c.client_id = k.client_id AND c.uid = k.client_uid
 		WHERE k.authorization_server = ? AND k.user_id = ? AND k.client_id = ? AND k.realm = ? AND c.deleted_at IS NULL`),
 
-	lockUser: numbered(`SELECT locked_at FROM users WHERE realm = ? AND id = ? FOR SHARE`),
+	lockUser: numbered(`SELECT ` + userColumns + ` FROM users u WHERE u.realm = ? AND u.id = ? FOR SHARE`),
 	lockLogin: numbered(`SELECT ` + loginLifeColumns + `, l.user_id FROM logins l
 		WHERE l.realm = ? AND l.id = ? FOR SHARE`),
 	client: numbered(`SELECT uid, name FROM clients
