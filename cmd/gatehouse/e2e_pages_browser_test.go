@@ -234,32 +234,35 @@ func latest(rp *relyingParty) string {
 
 func TestBrowserStaysSignedInAcrossARestart(t *testing.T) {
 	t.Parallel()
-	for name, stay := range map[string]bool{"asked for": true, "not asked for": false} {
-		t.Run(name, func(t *testing.T) {
-			o := openOffice(t, "")
-			rp := o.party("myAS", "trusted")
-			profile := browserProfile(t)
-			c := openBrowser(t, browserOptions{Profile: profile})
-			state := c.visit(rp)
-			c.text("#remember")
-			if evaluate[bool](c, "document.querySelector('#remember').checked") {
-				t.Error("staying signed in is ticked before anybody asked for it")
-			}
-			if stay {
-				c.do(chromedp.Click(chromedp.CSS("#remember")))
-			}
-			c.signIn("alex", "alex-demo")
-			rp.mustHaveWelcomed(c, state, http.MethodGet)
-			c.close()
-
-			c = openBrowser(t, browserOptions{Profile: profile})
-			state = c.visit(rp)
-			if stay {
+	for name, browser := range everyBrowser {
+		for when, stay := range map[string]bool{"asked for": true, "not asked for": false} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				o := openOffice(t, "")
+				rp := o.party("myAS", "trusted")
+				browser := browser
+				browser.Profile = browserProfile(t)
+				c := openBrowser(t, browser)
+				state := c.visit(rp)
+				c.text("#remember")
+				if evaluate[bool](c, "document.querySelector('#remember').checked") {
+					t.Error("staying signed in is ticked before anybody asked for it")
+				}
+				if stay {
+					c.do(chromedp.Click(chromedp.CSS("#remember")))
+				}
+				c.signIn("alex", "alex-demo")
 				rp.mustHaveWelcomed(c, state, http.MethodGet)
-				return
-			}
-			c.at("/login")
-		})
+				c.close()
+
+				c = openBrowser(t, browser)
+				state = c.visit(rp)
+				if stay {
+					rp.mustHaveWelcomed(c, state, http.MethodGet)
+					return
+				}
+				c.at("/login")
+			})
+		}
 	}
 }
 
@@ -332,6 +335,21 @@ func TestPagesAreWalkedByKeyboard(t *testing.T) {
 	c.tabTo("a[href*='account=other']")
 	c.press(enter)
 	c.at("/login")
+
+	// An error page leads back to the request, which goes on from there.
+	c.visit(second)
+	c.at("/consent")
+	stale, err := url.Parse(evaluate[string](c, "location.href"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := stale.Query()
+	query.Set("stamp", "not-a-stamp-of-ours")
+	c.do(chromedp.Navigate(o.URL + "/consent?" + query.Encode()))
+	c.text("h1")
+	c.tabTo("main a[href*='/authorize']")
+	c.press(enter)
+	c.at("/consent")
 
 	c.do(chromedp.Navigate(o.URL + "/login"))
 	c.at("/login")
