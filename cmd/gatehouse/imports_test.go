@@ -24,12 +24,13 @@ var mayImport = map[string][]string{
 	"sessions/usersapi": {"sessions"},
 	"signin":            {"users", "throttle", "audit", "sessions"},
 	"configs":           {"clients"},
+	"deliveries":        {"keys", "sessions"},
 	// level 2
-	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "storage/migrations"},
+	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "deliveries", "storage/migrations"},
 	"web":     {"oauth", "sessions", "users", "clients", "throttle", "audit", "signin"},
 	// beside them
 	"storage/migrations":  {},
-	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit"},
+	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "deliveries"},
 	"storage/pgtest":      {},
 	"relyingparty":        {},
 	"cmd/relyingparty":    {"relyingparty"},
