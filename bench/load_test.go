@@ -86,7 +86,7 @@ func (h *house) loadLogins(s shape, from, to int) {
 			$3::bigint - n % 43200000, left(encode(`+fmt.Sprintf(hashOf, "nonce", "n")+`, 'hex'), 22), '["pwd"]', '', true,
 			'192.0.2.' || n % 256, $4, '', $3::bigint - n % 43200000, $3::bigint - n % 3600000,
 			$3::bigint - n % 43200000 + 2592000000, $3::bigint + 7200000 + n % 72000000,
-			(($3::bigint - n % 43200000) << 20) | (floor(random() * 524288)::bigint << 1)
+			(($3::bigint - n % 43200000) << 20) | ((n % 524288)::bigint << 1)
 		FROM generate_series($1::int, $2::int) n`, from, to-1, now, agentText)
 }
 
@@ -108,7 +108,7 @@ func (h *house) loadSessions(as string, s shape, from, to int) {
 			true, false, $3::bigint - n % 43200000, $3::bigint - n % 43200000, '{}', $3::bigint - n % 43200000,
 			$3::bigint - n % 43200000, $3::bigint - n % 3600000, $3::bigint - n % 43200000 + 2592000000,
 			$3::bigint + 7200000 + n % 72000000, `+ended+`, CASE WHEN `+s.ended+` THEN 'user' END, CASE WHEN `+s.ended+` THEN 'signed_out' END,
-			(($3::bigint - n % 43200000) << 20) | (floor(random() * 524288)::bigint << 1) | 1,
+			(($3::bigint - n % 43200000) << 20) | ((n % 524288)::bigint << 1) | 1,
 			encode(sha256(convert_to($4 || '/' || `+sqlSessionID("n")+`, 'UTF8')), 'hex')
 		FROM generate_series($1::int, $2::int) n
 		JOIN clients c ON c.authorization_server = $4 AND c.client_id = `+app, from, to-1, now, as)

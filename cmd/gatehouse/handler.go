@@ -136,7 +136,7 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 		}
 	}
 
-	all.handler = (&edge{next: router, proxies: h.cfg.TrustedProxies, metrics: h.metrics, secure: secure, logger: h.logger}).handler()
+	all.handler = &edge{next: newSignpost(router), proxies: h.cfg.TrustedProxies, metrics: h.metrics, secure: secure, logger: h.logger}
 	return all, nil
 }
 

@@ -19,9 +19,13 @@ type proxies []netip.Prefix
 // A proxy that writes one of the headers passes on the other as the client sent
 // it. So where both are there and disagree, neither is believed.
 func (p proxies) client(r *http.Request) string {
-	peer, ok := parseHop(r.RemoteAddr)
-	if !ok {
-		return ""
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	peer := remote.Addr().Unmap().WithZone("")
+	if err != nil {
+		var ok bool
+		if peer, ok = parseHop(r.RemoteAddr); !ok {
+			return ""
+		}
 	}
 	if !within(peer, p) {
 		return peer.String()

@@ -55,16 +55,16 @@ type edge struct {
 	logger  *slog.Logger
 }
 
-// handler returns e with the limit on bodies. The limit stands outside, where
-// it meets the real ResponseWriter and can close the connection of a sender
-// who goes on.
-func (e *edge) handler() http.Handler { return http.MaxBytesHandler(e, maxBody) }
-
 // ServeHTTP serves one request.
 func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	note := &requestNote{id: rand.Text(), address: e.proxies.client(r)}
 	r = r.WithContext(context.WithValue(r.Context(), noteKey{}, note))
+	if r.Body != http.NoBody {
+		// The limit needs the real ResponseWriter, to close the connection of a
+		// sender who goes on.
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	}
 	out := &response{ResponseWriter: w}
 	e.metrics.inFlight.Inc()
 	defer func() {
@@ -83,8 +83,15 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if out.code() >= 500 {
 			level = slog.LevelWarn
 		}
-		// The query is left out: codes, stamps and hints travel in it.
-		e.logger.LogAttrs(r.Context(), level, "request",
+		handler := e.logger.Handler()
+		if !handler.Enabled(r.Context(), level) {
+			return
+		}
+		// A record of our own spares looking for the line of code that logs, which
+		// is always this one. The query is left out: codes, stamps and hints travel
+		// in it.
+		event := slog.NewRecord(began.Add(took), level, "request", 0)
+		event.AddAttrs(
 			slog.String("request_id", note.id),
 			slog.String("method", short(r.Method, 16)),
 			slog.String("path", short(r.URL.Path, 256)),
@@ -93,21 +100,33 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 			slog.String("as", note.server),
 			slog.String("address", note.address))
+		_ = handler.Handle(r.Context(), event)
 	}()
 	e.defaults(w.Header())
 	e.next.ServeHTTP(out, r)
 }
 
+// Values of the headers that every answer begins with. They are shared: a
+// handler that knows better replaces one, and what it adds to one is a copy.
+var (
+	noStore        = []string{"no-store"}
+	defaultPolicy  = []string{"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"}
+	noReferrer     = []string{"no-referrer"}
+	noSniff        = []string{"nosniff"}
+	denyFrames     = []string{"DENY"}
+	strictlySecure = []string{"max-age=31536000"}
+)
+
 // defaults sets the headers that are right for every answer whose handler does
 // not know better.
 func (e *edge) defaults(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
+	h["Cache-Control"] = noStore
+	h["Content-Security-Policy"] = defaultPolicy
+	h["Referrer-Policy"] = noReferrer
+	h["X-Content-Type-Options"] = noSniff
+	h["X-Frame-Options"] = denyFrames
 	if e.secure {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		h["Strict-Transport-Security"] = strictlySecure
 	}
 }
 

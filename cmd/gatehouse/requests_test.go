@@ -38,7 +38,7 @@ func wrapped(t *testing.T) (*httptest.Server, *buffer) {
 		}
 	})
 	e := &edge{next: router, metrics: newMetrics(), secure: true, logger: slog.New(slog.NewJSONHandler(log, nil))}
-	server := httptest.NewServer(e.handler())
+	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
 	return server, log
 }
@@ -225,7 +225,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	e := &edge{next: router, metrics: m, logger: slog.New(slog.DiscardHandler)}
 	for _, path := range []string{"/things/1", "/things/2", "/nothing/1", "/nothing/2"} {
 		for _, method := range []string{"GET", "BREW", "WHEN"} {
-			e.handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, path, nil))
+			e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, path, nil))
 		}
 	}
 	out := httptest.NewRecorder()
