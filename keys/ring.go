@@ -52,7 +52,8 @@ type state struct {
 	byAlgorithm map[string][]*signingKey // highest slot first, never empty slices
 	byID        map[string]*signingKey
 	jwks        []byte
-	etag        string
+	etag        []string // value of the header
+	length      []string // likewise
 }
 
 // Open loads the keys of one authorization server. What is missing, which at

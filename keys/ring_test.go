@@ -75,7 +75,7 @@ func TestNodesThatStartTogetherAgree(t *testing.T) {
 		t.Errorf("%d keys and %d roots stored, want 4 and 1", len(m.keys), len(m.roots))
 	}
 	for _, r := range rings[1:] {
-		if string(r.JWKS()) != string(rings[0].JWKS()) || r.state.Load().etag != rings[0].state.Load().etag {
+		if string(r.JWKS()) != string(rings[0].JWKS()) || r.state.Load().etag[0] != rings[0].state.Load().etag[0] {
 			t.Error("nodes publish different key sets")
 		}
 		for _, alg := range r.Algorithms() {

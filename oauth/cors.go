@@ -37,10 +37,13 @@ func (s *Server) CORS(next http.Handler, fail func(http.ResponseWriter, *http.Re
 // cors is CORS for protocol endpoints.
 func (s *Server) cors(next http.Handler) http.Handler { return s.CORS(next, s.writeError) }
 
+// everyOrigin is the value of a header, made once.
+var everyOrigin = []string{"*"}
+
 // anyOrigin wraps what is public anyway: metadata and keys.
 func anyOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header()["Access-Control-Allow-Origin"] = everyOrigin
 		if preflight(r) {
 			answerPreflight(w, true)
 			return

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"gatehouse.dev/gatehouse/clients"
 )
@@ -66,10 +65,16 @@ func (s *Server) Metadata() http.Handler {
 	return anyOrigin(methods{http.MethodGet: s.serveMetadata, http.MethodHead: s.serveMetadata})
 }
 
+// Values of the document's headers, made once.
+var (
+	metadataType    = []string{"application/json"}
+	metadataCaching = []string{"public, max-age=300"}
+	noSniff         = []string{"nosniff"}
+)
+
 func (s *Server) serveMetadata(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Content-Length", strconv.Itoa(len(s.metadata))) // or it is sent in chunks
+	h := w.Header()
+	h["Content-Type"], h["Cache-Control"], h["X-Content-Type-Options"] = metadataType, metadataCaching, noSniff
+	h["Content-Length"] = s.metadataLength // or it is sent in chunks
 	_, _ = w.Write(s.metadata)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -97,7 +98,9 @@ type Server struct {
 	registry *registry
 	keySets  *keySets
 	metadata []byte
-	search   keySearch
+	// metadataLength is the value of the document's Content-Length.
+	metadataLength []string
+	search         keySearch
 }
 
 // New assembles a Server, or says what its Config lacks.
@@ -159,6 +162,7 @@ func New(cfg Config) (*Server, error) {
 	if s.metadata, err = s.describe(); err != nil {
 		return nil, err
 	}
+	s.metadataLength = []string{strconv.Itoa(len(s.metadata))}
 	return s, nil
 }
 
