@@ -185,6 +185,14 @@ func (s *Server) consent(r *http.Request, a *authorization) (bool, error) {
 	if decided == DecisionDeny {
 		return false, refuse("access_denied", "The user has denied the request.")
 	}
+	// What is remembered matters to none of these, so it isn't read.
+	if decided != DecisionAllow && slices.Contains(a.prompt, "consent") {
+		return true, nil
+	}
+	if decided != DecisionAllow && a.client.SkipConsent {
+		a.consented = s.now()
+		return false, nil
+	}
 	remembered, err := s.cfg.Store.Consent(r.Context(), a.login.UserID, a.client.ClientID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return false, err
@@ -196,13 +204,6 @@ func (s *Server) consent(r *http.Request, a *authorization) (bool, error) {
 		a.consented = a.stamp.DecidedAt
 		a.consentGiven = &sessions.Consent{UserID: a.login.UserID, ClientID: a.client.ClientID, At: a.stamp.DecidedAt,
 			Scopes: unique(slices.Concat(remembered.Scopes, a.scopes)), Resources: unique(slices.Concat(remembered.Resources, a.resources))}
-		return false, nil
-	}
-	if slices.Contains(a.prompt, "consent") {
-		return true, nil
-	}
-	if a.client.SkipConsent {
-		a.consented = s.now()
 		return false, nil
 	}
 	_, scopes := narrowed(remembered.Scopes, a.scopes)

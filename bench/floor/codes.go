@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -26,15 +25,6 @@ func (s *server) authorize(w http.ResponseWriter, r *http.Request) error {
 	hash := sha256.Sum256([]byte(cookie.Value))
 	var l login
 	if err := s.pool.QueryRow(r.Context(), statements.loginByCookie, "default", hash[:], hash[:], now-30_000, now, now-day).Scan(l.dest()...); err != nil {
-		return err
-	}
-	var (
-		scopes, resources string
-		at                int64
-	)
-	// Nothing is remembered of a client that nobody is asked about.
-	if err := s.pool.QueryRow(r.Context(), statements.consent, s.name, l.user, query.Get("client_id"), "default").
-		Scan(&scopes, &resources, &at); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
 	code, err := s.insert(r.Context(), query, &l, now)

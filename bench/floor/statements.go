@@ -64,7 +64,7 @@ const (
 // statements are ready to be sent.
 var statements = struct {
 	state, clientToken, advance, sessions                                      string
-	loginByCookie, consent                                                     string
+	loginByCookie                                                              string
 	lockUser, lockLogin, client, sessionsOfLogin, upsert, waiting, insertGrant string
 	lockGrant, redeem, inUse, activate                                         string
 	find, lockLogins, lockSession, endSession, audit, endGrants                string
@@ -85,10 +85,6 @@ var statements = struct {
 	loginByCookie: numbered(`SELECT ` + loginColumns + ` FROM logins l
 		JOIN users u ON u.realm = l.realm AND u.id = l.user_id
 		WHERE l.realm = ? AND (l.cookie_hash = ? OR (l.previous_cookie_hash = ? AND l.cookie_rotated_at > ?)) AND ` + liveLogin),
-	consent: numbered(`SELECT k.scopes, k.resources, k.consented_at FROM consents k
-		JOIN clients c ON c.authorization_server = k.authorization_server AND c.client_id = k.client_id AND c.uid = k.client_uid
-		WHERE k.authorization_server = ? AND k.user_id = ? AND k.client_id = ? AND k.realm = ? AND c.deleted_at IS NULL`),
-
 	lockUser: numbered(`SELECT ` + userColumns + ` FROM users u WHERE u.realm = ? AND u.id = ? FOR SHARE`),
 	lockLogin: numbered(`SELECT ` + loginLifeColumns + `, l.user_id FROM logins l
 		WHERE l.realm = ? AND l.id = ? FOR SHARE`),
