@@ -138,9 +138,14 @@ func (s *Server) sessions(ctx context.Context, where string, args []any, order s
 	return found, err
 }
 
+// liveLoginOfUser goes on with the join of logins in sessionJoins. It says what
+// is so anyway, of a login that counts, so that the live logins of a user can be
+// read at one go instead of one after the other.
+const liveLoginOfUser = ` AND l.user_id = s.user_id AND l.ended_at IS NULL`
+
 func (s *Server) sessionsOn(c conn, where string, args []any, order string, limit int) ([]sessions.Session, error) {
 	now := stamp(s.db.now())
-	args = append(append([]any{s.name}, args...), s.liveSessionArgs(now)...)
+	args = append(append([]any{s.name, s.realm}, args...), s.liveSessionArgs(now)...)
 	var found []sessions.Session
 	err := c.rows(func(scan func(...any) error) error {
 		var row sessionRow
@@ -150,8 +155,8 @@ func (s *Server) sessionsOn(c conn, where string, args []any, order string, limi
 		session, err := row.session(now, s.life)
 		found = append(found, session)
 		return err
-	}, `SELECT `+sessionColumns+` FROM oauth2_sessions s`+sessionJoins+`
-		WHERE s.authorization_server = ? AND `+where+` AND s.activated_at IS NOT NULL AND `+liveSession+`
+	}, `SELECT `+sessionColumns+` FROM oauth2_sessions s`+sessionJoins+liveLoginOfUser+`
+		WHERE s.authorization_server = ? AND s.realm = ? AND `+where+` AND s.activated_at IS NOT NULL AND `+liveSession+`
 		ORDER BY `+order+` LIMIT ?`, append(args, limit)...)
 	return found, err
 }

@@ -45,7 +45,7 @@ func (s *server) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now := time.Now().UnixMilli()
-	args := append(append([]any{s.name, st.grant.user}, live(now)...), 1001)
+	args := append(append([]any{s.name, "default", st.grant.user}, live(now)...), 1001)
 	rows, err := s.pool.Query(r.Context(), statements.sessions, args...)
 	if err != nil {
 		return err

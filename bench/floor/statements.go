@@ -78,8 +78,8 @@ var statements = struct {
 		WHERE authorization_server = ? AND id = ? AND generation <= ? AND redeemed_at IS NOT NULL AND ended_at IS NULL
 		AND EXISTS (SELECT 1 FROM oauth2_sessions s WHERE s.authorization_server = grants.authorization_server
 			AND s.id = grants.session_id AND s.ended_at IS NULL)`),
-	sessions: numbered(`SELECT ` + sessionColumns + ` FROM oauth2_sessions s` + sessionJoins + `
-		WHERE s.authorization_server = ? AND s.ended_at IS NULL AND s.user_id = ? AND s.activated_at IS NOT NULL AND ` + liveSession + `
+	sessions: numbered(`SELECT ` + sessionColumns + ` FROM oauth2_sessions s` + sessionJoins + ` AND l.user_id = s.user_id AND l.ended_at IS NULL
+		WHERE s.authorization_server = ? AND s.realm = ? AND s.ended_at IS NULL AND s.user_id = ? AND s.activated_at IS NOT NULL AND ` + liveSession + `
 		ORDER BY s.created_at DESC, s.id LIMIT ?`),
 
 	loginByCookie: numbered(`SELECT ` + loginColumns + ` FROM logins l
