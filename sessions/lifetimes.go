@@ -20,12 +20,13 @@ const IdleSlack = 2 * time.Minute
 
 // Swept counts what one pass of a sweeper did.
 type Swept struct {
-	Logins   int  // made endings of
-	Sessions int  // made endings of, with their login or by themselves
-	Grants   int  // removed
-	History  int  // ended logins and sessions removed
-	Marks    int  // revoked tokens and used assertions removed, since they have expired
-	More     bool // there may be more to do at once
+	Logins     int  // made endings of
+	Sessions   int  // made endings of, with their login or by themselves
+	Grants     int  // removed
+	History    int  // ended logins and sessions removed
+	Deliveries int  // settled messages about sessions that are not kept any more removed
+	Marks      int  // revoked tokens and used assertions removed, since they have expired
+	More       bool // there may be more to do at once
 }
 
 // Add sums up.
@@ -34,6 +35,7 @@ func (s *Swept) Add(o Swept) {
 	s.Sessions += o.Sessions
 	s.Grants += o.Grants
 	s.History += o.History
+	s.Deliveries += o.Deliveries
 	s.Marks += o.Marks
 	s.More = s.More || o.More
 }

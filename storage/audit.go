@@ -68,11 +68,18 @@ func (e ender) tail() []any {
 // follows. mark keeps apart what can happen to one thing in one millisecond.
 func (e ender) prefix(mark string) string { return audit.Prefix(utc(e.at)) + mark }
 
+// mark is that of a session that ended or was detached.
+func mark(event audit.Type) string {
+	if event == audit.SessionDetached {
+		return "d"
+	}
+	return "s"
+}
+
 // auditSessions tells of sessions of one authorization server that have just
 // ended, or were detached: when is the column that says so.
 func (e ender) auditSessions(event audit.Type, when, server string, ids []string) error {
-	mark := map[audit.Type]string{audit.SessionEnded: "s", audit.SessionDetached: "d"}[event]
-	args := append([]any{e.realm, e.prefix(mark)}, e.head(event)...)
+	args := append([]any{e.realm, e.prefix(mark(event))}, e.head(event)...)
 	args = append(args, e.tail()...)
 	_, err := e.c.exec(auditInsert+`SELECT CAST(? AS TEXT), CAST(? AS TEXT) || s.id, `+auditHead+`,
 			s.authorization_server, s.user_id, s.client_id, s.id, COALESCE(s.login_id, ''), `+auditTail+`

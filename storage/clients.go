@@ -229,19 +229,22 @@ func (s *Server) writeClient(c conn, client *clients.Client, deleted *clientRow)
 	if client.CreatedAt.IsZero() {
 		client.CreatedAt = utc(stamp(s.db.now()))
 	}
+	uri, alg := toldAt(&client.Metadata)
 	if deleted != nil {
 		client.Number = deleted.Number
-		_, err := c.exec(`UPDATE clients SET uid = ?, name = ?, static = ?, secret_sha = ?, metadata = ?, created_at = ?, deleted_at = NULL
+		_, err := c.exec(`UPDATE clients SET uid = ?, name = ?, static = ?, secret_sha = ?, metadata = ?, created_at = ?, deleted_at = NULL,
+			backchannel_logout_uri = ?, id_token_alg = ?
 			WHERE authorization_server = ? AND client_id = ?`, client.UID, client.Name(), client.Static, secret(client),
-			metadataOf(client.Metadata), stamp(client.CreatedAt), s.name, client.ClientID)
+			metadataOf(client.Metadata), stamp(client.CreatedAt), uri, alg, s.name, client.ClientID)
 		return s.clientCreated(c, client, err)
 	}
 	if _, err := c.row([]any{&client.Number}, `SELECT COALESCE(MAX(number), 0) + 1 FROM clients WHERE realm = ?`, s.realm); err != nil {
 		return err
 	}
-	_, err = c.exec(`INSERT INTO clients (authorization_server, client_id, realm, uid, number, name, static, secret_sha, metadata, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name, client.ClientID, s.realm, client.UID, client.Number, client.Name(),
-		client.Static, secret(client), metadataOf(client.Metadata), stamp(client.CreatedAt))
+	_, err = c.exec(`INSERT INTO clients (authorization_server, client_id, realm, uid, number, name, static, secret_sha, metadata, created_at,
+			backchannel_logout_uri, id_token_alg)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name, client.ClientID, s.realm, client.UID, client.Number, client.Name(),
+		client.Static, secret(client), metadataOf(client.Metadata), stamp(client.CreatedAt), uri, alg)
 	return s.clientCreated(c, client, err)
 }
 
@@ -257,11 +260,16 @@ func (s *Server) clientCreated(c conn, client *clients.Client, err error) error 
 // changeClient gives a live client the metadata of the file, if they differ.
 func (s *Server) changeClient(c conn, client *clients.Client, row *clientRow) error {
 	metadata := metadataOf(client.Metadata)
+	uri, alg := toldAt(&client.Metadata)
 	if row.Static && row.metadata == metadata {
-		return nil
+		// A node of the previous release may have written them.
+		_, err := c.exec(`UPDATE clients SET backchannel_logout_uri = ?, id_token_alg = ?
+			WHERE authorization_server = ? AND client_id = ? AND (backchannel_logout_uri IS DISTINCT FROM CAST(? AS TEXT) OR id_token_alg IS DISTINCT FROM CAST(? AS TEXT))`,
+			uri, alg, s.name, client.ClientID, uri, alg)
+		return err
 	}
-	_, err := c.exec(`UPDATE clients SET name = ?, static = ?, secret_sha = NULL, metadata = ?
-		WHERE authorization_server = ? AND client_id = ?`, client.Name(), true, metadata, s.name, client.ClientID)
+	_, err := c.exec(`UPDATE clients SET name = ?, static = ?, secret_sha = NULL, metadata = ?, backchannel_logout_uri = ?, id_token_alg = ?
+		WHERE authorization_server = ? AND client_id = ?`, client.Name(), true, metadata, uri, alg, s.name, client.ClientID)
 	return err
 }
 

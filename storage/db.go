@@ -49,8 +49,9 @@ type DB struct {
 	logger *slog.Logger
 	origin func(context.Context) audit.Origin
 	dialect
-	closed atomic.Bool
-	told   told
+	closed   atomic.Bool
+	told     told
+	delivers atomic.Pointer[func()]
 }
 
 // dialect is what SQLite and PostgreSQL do differently.
@@ -151,6 +152,7 @@ type conn struct {
 	postgres bool
 	origin   audit.Origin // of the call
 	told     *told        // statements
+	owing    *bool        // set where the transaction writes deliveries; nil outside of one
 }
 
 // row reads the first row of a result into dest; false where there is none.
@@ -252,7 +254,7 @@ func (db *DB) do(ctx context.Context, pool *gorm.DB, f func(conn) error) error {
 	if db.postgres {
 		ctx, cancel := limit(ctx)
 		defer cancel()
-		return db.translate(f(conn{pool.WithContext(ctx), true, db.origin(ctx), &db.told}))
+		return db.translate(f(conn{db: pool.WithContext(ctx), postgres: true, origin: db.origin(ctx), told: &db.told}))
 	}
 	return db.doSQLite(ctx, pool, f)
 }
@@ -260,14 +262,23 @@ func (db *DB) do(ctx context.Context, pool *gorm.DB, f func(conn) error) error {
 // transact runs f in a transaction and commits unless f returns an error. f
 // may run several times.
 func (db *DB) transact(ctx context.Context, f func(conn) error) error {
-	return db.retry(ctx, func(ctx context.Context) error {
+	var owing bool
+	err := db.retry(ctx, func(ctx context.Context) error {
+		owing = false
 		if !db.postgres {
-			return db.transactSQLite(ctx, f)
+			return db.transactSQLite(ctx, func(c conn) error {
+				c.owing = &owing
+				return f(c)
+			})
 		}
 		return db.translate(db.writes.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return f(conn{tx, true, db.origin(ctx), &db.told})
+			return f(conn{tx, true, db.origin(ctx), &db.told, &owing})
 		}, db.begin))
 	})
+	if err == nil && owing {
+		db.delivered()
+	}
+	return err
 }
 
 // retry repeats what PostgreSQL broke off for a deadlock or a serialization

@@ -34,8 +34,9 @@ func newEnder(c conn, realm string, life sessions.Lifetimes, ending sessions.End
 // doomed is a session that is locked and will end, or be detached.
 type doomed struct{ server, id string }
 
-// endSessions is where sessions end, whoever asks. It ends their grants too,
-// so that a refresh that is under way meets the ending in the row it changes.
+// endSessions is where sessions end, whoever asks, and where it is noted that
+// their clients have to be told. It ends their grants too, so that a refresh
+// that is under way meets the ending in the row it changes.
 func (e ender) endSessions(rows []doomed) (int, error) {
 	n := 0
 	err := inBatches(rows, func(server string, ids []string) error {
@@ -48,6 +49,9 @@ func (e ender) endSessions(rows []doomed) (int, error) {
 		}
 		n += int(changed)
 		if err := e.auditSessions(audit.SessionEnded, "ended_at", server, ids); err != nil {
+			return err
+		}
+		if err := e.tell(audit.SessionEnded, "ended_at", server, ids); err != nil {
 			return err
 		}
 		_, err = e.c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?
@@ -79,8 +83,10 @@ func (e ender) proofAfter() any {
 	return e.at
 }
 
-// detach takes sessions from their login that is over. What they hold beyond
-// redeemed offline grants ends.
+// detach takes sessions from their login that is over, of which their clients
+// have to be told. What they hold beyond redeemed offline grants ends. When such
+// a session ends in its turn, its client is told again: then its refresh tokens
+// are dead too.
 func (e ender) detach(rows []doomed) error {
 	return inBatches(rows, func(server string, ids []string) error {
 		if _, err := e.c.exec(`UPDATE oauth2_sessions SET detached_at = ?
@@ -89,6 +95,9 @@ func (e ender) detach(rows []doomed) error {
 			return err
 		}
 		if err := e.auditSessions(audit.SessionDetached, "detached_at", server, ids); err != nil {
+			return err
+		}
+		if err := e.tell(audit.SessionDetached, "detached_at", server, ids); err != nil {
 			return err
 		}
 		_, err := e.c.exec(`UPDATE grants SET ended_at = ?, ended_reason = ?

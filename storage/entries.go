@@ -68,7 +68,7 @@ func (db *DB) readLimited(ctx context.Context, most time.Duration, f func(conn) 
 	defer done()
 	if db.postgres {
 		err := db.reads.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			c := conn{tx, true, db.origin(ctx), &db.told}
+			c := conn{db: tx, postgres: true, origin: db.origin(ctx), told: &db.told}
 			if _, err := c.exec(fmt.Sprintf(`SET LOCAL statement_timeout = %d`, max(most.Milliseconds(), 1))); err != nil {
 				return err
 			}

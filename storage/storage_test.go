@@ -77,6 +77,8 @@ func handles(db *DB) storagetest.Handles {
 			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes, ScanLimit: time.Minute,
 				Servers: map[string]sessions.Lifetimes{"myAS": storagetest.Lifetimes, "other": storagetest.Lifetimes}})
 		},
+		Deliveries:      db,
+		OnDelivery:      db.OnDelivery,
 		ErrClientExists: ErrClientExists,
 	}
 }

@@ -31,6 +31,7 @@ const (
 	oldSessions     = ` FROM oauth2_sessions s WHERE s.authorization_server = ? AND s.idle_check_at <= ? AND s.ended_at IS NOT NULL`
 	expiredMarks    = ` WHERE authorization_server = ? AND expires_at <= ?`
 	dueLogins       = ` FROM logins WHERE realm = ? AND check_at <= ? AND ended_at IS NULL`
+	oldDeliveries   = ` FROM deliveries d WHERE d.authorization_server = ? AND d.next_at <= ? AND d.state <> 'waiting'`
 	oldLogins       = ` FROM logins l WHERE l.realm = ? AND l.check_at <= ? AND l.ended_at IS NOT NULL`
 	expiredCounters = ` FROM throttle_counters WHERE realm = ? AND expires_at <= ?`
 )
@@ -59,6 +60,10 @@ func (s *Server) Sweep(ctx context.Context, history time.Duration, limit int) (s
 	note(n, err, &swept.Grants)
 	n, removed, err := s.sweepHistory(ctx, now-history.Milliseconds(), limit)
 	swept.History += removed
+	swept.More = swept.More || n >= limit
+	errs = append(errs, err)
+	n, removed, err = s.sweepDeliveries(ctx, now-history.Milliseconds(), limit)
+	swept.Deliveries += removed
 	swept.More = swept.More || n >= limit
 	errs = append(errs, err)
 	for _, table := range []string{"revoked_tokens", "assertions"} {
@@ -118,6 +123,43 @@ func (s *Server) sweepHistory(ctx context.Context, old int64, limit int) (looked
 		// Their logins may have waited for this.
 		_, err = s.remove(ctx, `UPDATE logins SET check_at = ended_at WHERE realm = ? AND id IN ? AND ended_at IS NOT NULL AND check_at > ended_at`,
 			s.realm, logins)
+	}
+	return len(gone) + len(needed), removed, err
+}
+
+// sweepDeliveries looks at deliveries that have been settled for long enough to
+// go, removes those whose session is not kept any more, and puts off the others.
+// It tells how many it looked at and how many it removed.
+func (s *Server) sweepDeliveries(ctx context.Context, old int64, limit int) (looked, removed int, err error) {
+	var gone, needed []string
+	err = s.db.read(ctx, func(c conn) error {
+		gone, needed = nil, nil
+		return c.rows(func(scan func(...any) error) error {
+			var (
+				id   string
+				kept bool
+			)
+			if err := scan(&id, &kept); err != nil {
+				return err
+			}
+			if kept {
+				needed = append(needed, id)
+			} else {
+				gone = append(gone, id)
+			}
+			return nil
+		}, `SELECT d.id, CASE WHEN EXISTS (SELECT 1 FROM oauth2_sessions s
+				WHERE s.authorization_server = d.authorization_server AND s.id = d.session_id) THEN 1 ELSE 0 END`+oldDeliveries+`
+			ORDER BY d.next_at LIMIT ?`, s.name, old, limit)
+	})
+	// Neither comes back: a settled delivery stays settled, and a session that was
+	// removed stays away.
+	if err == nil && len(needed) > 0 {
+		_, err = s.remove(ctx, `UPDATE deliveries SET next_at = ? WHERE authorization_server = ? AND id IN ? AND state <> 'waiting'`,
+			old+historyPause.Milliseconds(), s.name, needed)
+	}
+	if err == nil && len(gone) > 0 {
+		removed, err = s.remove(ctx, `DELETE FROM deliveries WHERE authorization_server = ? AND id IN ? AND state <> 'waiting'`, s.name, gone)
 	}
 	return len(gone) + len(needed), removed, err
 }
@@ -309,13 +351,15 @@ func (r *Realm) sweepLogin(ctx context.Context, id string, swept *sessions.Swept
 
 // Waiting counts what Sweep would find to do at this moment, at most limit rows
 // of each kind: "session" and "history" are live and ended ones that are to be
-// looked at, "grant" and "mark" what is to be removed.
+// looked at, "delivery" settled ones too, "grant" and "mark" what is to be
+// removed.
 func (s *Server) Waiting(ctx context.Context, history time.Duration, limit int) (map[string]int, error) {
 	now := stamp(s.db.now())
 	waiting, err := s.db.waiting(ctx, limit, []backlog{
 		{"session", dueSessions, []any{s.name, now}},
 		{"grant", removableGrants, s.removableArgs(now, limit)},
 		{"history", oldSessions, []any{s.name, now - history.Milliseconds()}},
+		{"delivery", oldDeliveries, []any{s.name, now - history.Milliseconds()}},
 		{"mark", " FROM revoked_tokens" + expiredMarks, []any{s.name, now}},
 		{"mark", " FROM assertions" + expiredMarks, []any{s.name, now}},
 	})

@@ -83,7 +83,8 @@ func (s *sweeper) pass(ctx context.Context) {
 		sum.More = false
 		if sum != (sessions.Swept{}) {
 			s.logger.InfoContext(ctx, "swept", "owner", job.owner, "logins_expired", sum.Logins, "sessions_expired", sum.Sessions,
-				"grants_removed", sum.Grants, "history_removed", sum.History, "marks_removed", sum.Marks)
+				"grants_removed", sum.Grants, "history_removed", sum.History, "deliveries_removed", sum.Deliveries,
+				"marks_removed", sum.Marks)
 		}
 		s.count(ctx, job)
 	}
@@ -119,7 +120,7 @@ func newSweepMetrics(registry *prometheus.Registry) *sweepMetrics {
 	m := &sweepMetrics{
 		swept: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_swept_total",
-			Help: "Rows that were expired (login, session) or removed (grant, history, mark), by realm or authorization server.",
+			Help: "Rows that were expired (login, session) or removed (grant, history, delivery, mark), by realm or authorization server.",
 		}, []string{"owner", "kind"}),
 		failed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_sweep_failures_total",
@@ -127,7 +128,7 @@ func newSweepMetrics(registry *prometheus.Registry) *sweepMetrics {
 		}, []string{"owner"}),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "gatehouse_sweep_waiting",
-			Help: "Rows that were left after this node's last pass: to be looked at (login, session, history) or to be removed (grant, mark), " +
+			Help: "Rows that were left after this node's last pass: to be looked at (login, session, history, delivery) or to be removed (grant, mark), " +
 				"by realm or authorization server. 10001 stands for more than 10000.",
 		}, []string{"owner", "kind"}),
 	}
@@ -136,7 +137,8 @@ func newSweepMetrics(registry *prometheus.Registry) *sweepMetrics {
 }
 
 func (m *sweepMetrics) note(owner string, s sessions.Swept) {
-	for kind, n := range map[string]int{"login": s.Logins, "session": s.Sessions, "grant": s.Grants, "history": s.History, "mark": s.Marks} {
+	for kind, n := range map[string]int{"login": s.Logins, "session": s.Sessions, "grant": s.Grants, "history": s.History,
+		"delivery": s.Deliveries, "mark": s.Marks} {
 		m.swept.WithLabelValues(owner, kind).Add(float64(n))
 	}
 }

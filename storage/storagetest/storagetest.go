@@ -14,6 +14,7 @@ import (
 
 	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/clients"
+	"gatehouse.dev/gatehouse/deliveries"
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
@@ -49,6 +50,8 @@ type RealmStore interface {
 type Handles struct {
 	Server          func(name, realm string) ServerStore
 	Realm           func(name string) RealmStore
+	Deliveries      deliveries.Store
+	OnDelivery      func(func())
 	ErrClientExists error
 }
 
@@ -163,6 +166,20 @@ func Run(t *testing.T, open Open) {
 		{"RaceOfRefreshAndEnding", raceRefreshAndEnding},
 		{"RaceOfEverything", raceEverything},
 		{"RaceToRegister", raceRegister},
+		{"EndingsAreTold", endingsAreTold},
+		{"EndingsByTimeAreTold", endingsByTimeAreTold},
+		{"EndingsOfClientsAreTold", endingsOfClientsAreTold},
+		{"DeliveryIsASnapshot", deliverySnapshot},
+		{"UndoneEndingIsNotTold", undoneEndingIsNotTold},
+		{"DeliveriesAreAnnounced", deliveriesAnnounced},
+		{"DeliveriesAreClaimedOldestFirst", claimsOldestFirst},
+		{"ClaimIsHandedOverWithItsLease", claimHandedOver},
+		{"ClaimIsReleased", claimReleased},
+		{"ClientAtItsBoundIsSkipped", claimBound},
+		{"DeliveriesOfServersShareNothing", deliveriesShareNothing},
+		{"DeliveriesAreSwept", deliveriesSwept},
+		{"RaceOfEndingsToTell", raceEndingsToTell},
+		{"RaceToClaim", raceToClaim},
 		{"AttemptsAreCountedAndBlocked", attemptsBlocked},
 		{"WaitsDoubleUpToTheWindow", attemptsWaits},
 		{"AttemptIsCountedInAllOrNone", attemptsAllOrNone},
