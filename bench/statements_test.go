@@ -15,7 +15,9 @@ import (
 
 // background are parts of the statements that no request runs.
 var background = []string{"WITH v (authorization_server, id, at)", "FROM signing_keys", "FROM roots", "check_at <=", "DELETE FROM",
-	"pg_stat_statements", "pg_database", "clock_timestamp"}
+	"pg_stat_statements", "pg_database", "clock_timestamp",
+	// deliveries: claims, backlogs, outcomes, releases, the sweeper; and the setting of a claim
+	"WITH RECURSIVE servers", "UPDATE deliveries", "FROM deliveries", "plan_cache_mode"}
 
 // statements are what the database was sent since the last call, and how often,
 // without what runs in the background.

@@ -94,9 +94,9 @@ func (db *DB) claimPostgres(ctx context.Context, claiming deliveries.Claiming, n
 	var taken []claimed
 	err := db.transact(ctx, func(c conn) error {
 		taken = nil
-		// A plan that was made while nothing waited, and that reads the table from
-		// end to end, would be used until the next ANALYZE.
-		if _, err := c.exec(`SET LOCAL enable_seqscan = off`); err != nil {
+		// A plan that was made while nothing waited reads all that waits, and would
+		// be used until the next ANALYZE.
+		if _, err := c.exec(`SET LOCAL plan_cache_mode = force_custom_plan`); err != nil {
 			return err
 		}
 		return c.rows(func(scan func(...any) error) error {

@@ -24,6 +24,13 @@
 // No transaction needs a second connection. A transaction that PostgreSQL
 // breaks off for a deadlock or a serialization failure is repeated.
 //
+// # Deliveries
+//
+// Whoever ends a session writes what its client is to be told in the same
+// transaction, by one statement for each 100 sessions. A [DB] is the Store of
+// package deliveries: it hands what is due to one worker at a time, and
+// [DB.OnDelivery] tells the one of this process that there is something.
+//
 // # Errors
 //
 // A database that can't be reached, has no connection free or doesn't answer

@@ -49,7 +49,8 @@ func capture(t *testing.T, db *DB) []deed {
 	realm := db.Realm(RealmConfig{Name: "staff", Lifetimes: dayLong})
 	as := db.For(ServerConfig{Name: "myAS", Realm: "staff", Lifetimes: dayLong})
 	for i := range 100 { // of many
-		must(t, as.InsertClient(ctx, &clients.Client{Metadata: clients.Metadata{ClientID: fmt.Sprint("client-", i)}}))
+		must(t, as.InsertClient(ctx, &clients.Client{Metadata: clients.Metadata{ClientID: fmt.Sprint("client-", i),
+			BackchannelLogoutURI: "https://client.example/logout"}}))
 	}
 	twins := map[string]string{}
 	newGrant := func(login *sessions.Login, name string, n int) oauth.NewGrant {
@@ -312,6 +313,18 @@ func (w *warehouse) fill(from, to int) {
 		'created_at', CASE WHEN i % 4 = 0 THEN now - 60000 ELSE now - ago - 80000000 END, 'last_used_at', now - 60000,
 		'removable_at', CASE WHEN i % 4 = 0 THEN now + 300000 END,
 		'ended_at', CASE WHEN j % 4 = 2 AND i % 4 <> 3 THEN now - ago END)`)
+	w.tell(from, to)
+}
+
+// tell adds the messages about what has ended within the history, all of them
+// settled: one of each ten in vain.
+func (w *warehouse) tell(from, to int) {
+	w.Helper()
+	w.exec(`INSERT INTO deliveries (authorization_server, id, client_id, session_id, subject, uri, alg, state, created_at, next_at, attempts, last_error, settled_at)
+		SELECT 'myAS', lpad(to_hex($3 - ago), 12, '0') || 's' || session, 'client-' || (i % 4 + 4 * (j % 25)), session, 'u-' || (j * 4 / 10), 'https://client.example/logout',
+			'RS256', CASE WHEN i % 10 = 0 THEN 'abandoned' ELSE 'sent' END, $3 - ago, $3 - ago + 1000, 1, '', $3 - ago + 1000
+		FROM generate_series($1::int, $2::int) i, LATERAL (SELECT i / 4 AS j, (i::bigint * 7919) % 2500000 * 1000 AS ago, left(md5('s' || i) || md5('t' || i), 40) AS session) x
+		WHERE j % 4 = 2`, from, to-1, w.now)
 }
 
 // due adds what the sweeper finds.
@@ -324,6 +337,8 @@ func (w *warehouse) due() {
 	w.copies("oauth2_sessions", ofAlexSession, 0, dueRows, `true`, `jsonb_build_object('id', 'due-' || i, 'login_id', 'due-' || i, 'user_id', 'nobody', 'idle_check_at', now - 1000)`)
 	w.copies("oauth2_sessions", ofAlexSession, 0, dueRows, `true`, `jsonb_build_object('id', 'old-' || i, 'login_id', 'gone-' || i, 'user_id', 'nobody', 'idle_check_at', `+long+`, 'ended_at', `+long+`)`)
 	w.copies("grants", ofAlexGrant, 0, dueRows, `true`, `jsonb_build_object('id', 'due-' || i, 'session_id', 'due-' || i, 'created_at', now - 600000, 'removable_at', now - 1000)`)
+	w.exec(`INSERT INTO deliveries SELECT 'myAS', '0' || i, 'client-1', 'gone-' || i, 's', 'https://client.example/logout', 'RS256', 'sent', `+strings.Replace(long, "now", "$1::bigint", 1)+`,
+		`+strings.Replace(long, "now", "$1::bigint", 1)+`, 1, '', `+strings.Replace(long, "now", "$1::bigint", 1)+` FROM generate_series(1, $2::bigint) i`, w.now, dueRows)
 	w.exec(`INSERT INTO revoked_tokens SELECT 'myAS', 'due-' || i, $1::bigint - 1000 FROM generate_series(1, $2::bigint) i`, w.now, dueRows)
 	w.exec(`INSERT INTO revoked_tokens SELECT 'myAS', 'not due-' || i, $1::bigint + 600000 FROM generate_series(1, $2::bigint) i`, w.now, 400*dueRows)
 	w.exec(`INSERT INTO assertions SELECT 'myAS', 'machine', decode(md5(i::text), 'hex'), $1::bigint - 1000 FROM generate_series(1, $2::bigint) i`, w.now, dueRows)

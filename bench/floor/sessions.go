@@ -116,6 +116,9 @@ func (s *server) end(w http.ResponseWriter, r *http.Request) error {
 			"127.0.0.1", randomID(26), s.name, id, now); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, statements.tell, randomID(13), now, now, s.name, id, now); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, statements.endGrants, now, reason, s.name, id)
 		return err
 	})

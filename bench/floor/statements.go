@@ -67,7 +67,7 @@ var statements = struct {
 	loginByCookie                                                              string
 	lockUser, lockLogin, client, sessionsOfLogin, upsert, waiting, insertGrant string
 	lockGrant, redeem, inUse, activate                                         string
-	find, lockLogins, lockSession, endSession, audit, endGrants                string
+	find, lockLogins, lockSession, endSession, audit, tell, endGrants          string
 }{
 	state: numbered(`SELECT ` + grantColumns + `, ` + sessionColumns + `, ` + userColumns + `,
 		EXISTS (SELECT 1 FROM revoked_tokens r WHERE r.authorization_server = g.authorization_server AND r.jti = ?)` + fromGrants),
@@ -146,6 +146,14 @@ var statements = struct {
 		`SELECT CAST(? AS TEXT), CAST(? AS TEXT) || s.id, CAST(? AS BIGINT), CAST(? AS BIGINT), 1, CAST(? AS TEXT), 'success', CAST(? AS TEXT), CAST(? AS TEXT),
 			s.authorization_server, s.user_id, s.client_id, s.id, COALESCE(s.login_id, ''), CAST(? AS TEXT), CAST(? AS TEXT), ''
 		FROM oauth2_sessions s WHERE s.authorization_server = ? AND s.id IN (?) AND s.ended_at = ? AND s.activated_at IS NOT NULL ON CONFLICT (realm, id) DO NOTHING`),
+	tell: numbered(`INSERT INTO deliveries (authorization_server, id, client_id, session_id, subject, uri, alg, state,
+	created_at, next_at, attempts, last_error) SELECT s.authorization_server, CAST(? AS TEXT) || s.id, s.client_id, s.id, s.subject,
+			c.backchannel_logout_uri, c.id_token_alg, 'waiting', CAST(? AS BIGINT), CAST(? AS BIGINT), 0, ''
+		FROM oauth2_sessions s
+		JOIN clients c ON c.authorization_server = s.authorization_server AND c.client_id = s.client_id AND c.uid = s.client_uid
+		WHERE s.authorization_server = ? AND s.id IN (?) AND s.ended_at = ? AND s.activated_at IS NOT NULL
+			AND c.backchannel_logout_uri <> ''
+		ON CONFLICT (authorization_server, id) DO NOTHING`),
 	endGrants: numbered(`UPDATE grants SET ended_at = ?, ended_reason = ?
 		WHERE authorization_server = ? AND session_id IN (?) AND ended_at IS NULL`),
 }

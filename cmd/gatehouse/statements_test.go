@@ -30,6 +30,11 @@ var background = map[string]string{
 	"search for what has run out": "check_at <=",
 	"removal of what has run out": "DELETE FROM",
 	"count of what has run out":   "AS waiting",
+
+	"messages claimed or counted":   "WITH RECURSIVE servers",
+	"messages settled or released":  "UPDATE deliveries",
+	"messages listed or looked at":  "FROM deliveries",
+	"setting of a claim's planning": "plan_cache_mode",
 }
 
 // What requests cost the database, counted by the database itself
