@@ -240,7 +240,9 @@ func (h *house) start(base string) {
 	p, err := passwords()
 	h.must(err)
 	pages, err := web.New(web.Config{Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: p, Logins: h.realm, Audit: h.realm,
-		Sessions: &sessions.Manager{Realm: h.realm, Now: h.now}, Cookie: realmCookie, Lifetimes: life, Remember: true, Now: h.now, Logger: logger})
+		Sessions: &sessions.Manager{Realm: h.realm, Now: h.now}, MAC: func(text []byte) []byte { return text }, Cookie: realmCookie,
+		Directory: &sessions.Directory{Manager: &sessions.Manager{Realm: h.realm, Now: h.now}, Store: h.realm, Past: h.realm},
+		Lifetimes: life, Remember: true, Now: h.now, Logger: logger})
 	h.must(err)
 	for _, name := range []string{jwtServer, opaqueServer} {
 		servers[name] = h.startServer(name, life, pages, router, logger)

@@ -12,8 +12,9 @@ import (
 // Person is a user who asks about entries of his realm: proven, and not locked.
 type Person struct {
 	UserID  string
-	Admin   bool // looks after the sessions of others, as the account says now
-	Current Key  // session that the presented token belongs to; zero: he has presented none
+	Admin   bool   // looks after the sessions of others, as the account says now
+	Current Key    // session that the presented token belongs to; zero: he has presented none
+	Login   string // id of the login of the browser that he sits at; empty: he sits at none
 }
 
 // errPerson: an empty id would choose everybody's entries.
@@ -35,6 +36,7 @@ func (p Person) actor() Actor { return Actor{Kind: ActorUser, ID: p.UserID} }
 type Directory struct {
 	Manager *Manager   // required; of the realm
 	Store   EntryStore // required
+	Past    PastStore  // required by History, Permissions and Withdraw
 }
 
 // EntryPage is a part of the list of a realm.
@@ -146,7 +148,8 @@ func (d *Directory) EndOwn(ctx context.Context, p Person, id string) error {
 }
 
 // EndAllOwn ends everything of the person, detached sessions too, in one
-// transaction; keepCurrent excepts the entry that the presented token belongs to.
+// transaction; keepCurrent excepts the entry that the presented token belongs
+// to, and for who sits at a browser its login.
 func (d *Directory) EndAllOwn(ctx context.Context, p Person, keepCurrent bool) error {
 	if err := p.check(); err != nil {
 		return err
@@ -285,7 +288,10 @@ func (d *Directory) endOne(ctx context.Context, p Person, userID, id string, end
 
 func (d *Directory) endAll(ctx context.Context, p Person, userID string, keepCurrent bool, ending Ending) error {
 	t := Target{User: userID}
-	if keepCurrent {
+	switch {
+	case keepCurrent && p.Login != "":
+		t.ExceptLogin = p.Login
+	case keepCurrent:
 		t.ExceptEntryOf = p.Current
 	}
 	_, err := d.Manager.End(ctx, t, ending)

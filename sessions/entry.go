@@ -68,6 +68,11 @@ type Application struct {
 	ClientID            string
 	SessionID           string   // the sid
 	Scopes              []string // of the latest grant
+	ConsentedAt         time.Time
+	CreatedAt           time.Time // of the session
+	LastUsedAt          time.Time // of the session; written at most once a minute
+	Offline             bool      // has outlived, or can outlive, its login
+	Device              bool      // was authorized on a device, without a browser of its own
 }
 
 // EntryID is the id of the entry of a session without a live login.
@@ -124,6 +129,11 @@ type EntryStore interface {
 	NameLogin(ctx context.Context, userID, id, name string) error
 	// Note records what a person did, or tried to do, that changed nothing.
 	Note(ctx context.Context, note Note) error
+	// Mark stands for all that lives of a user: it is another one once
+	// something of it has begun, ended, changed its name or its permissions. At
+	// most 1,000 things are looked at. It is one cheap statement. ErrNotFound: the
+	// login is not a live one of the user.
+	Mark(ctx context.Context, userID, loginID string) (string, error)
 }
 
 // NoteKind is what a Note tells of.

@@ -49,7 +49,16 @@ const (
 type PastQuery struct {
 	UserID string // required
 	Before int64  // only positions below it. 0: none
-	Limit  int    // 0: 100
+	Limit  int    // at most MaxPast; 0: MaxPast
+}
+
+// MaxPast is how many lines of a history one answer has at most.
+const MaxPast = 100
+
+// PastPage is a part of a user's history.
+type PastPage struct {
+	Past  []Past
+	Older bool // there are lines behind it
 }
 
 // Permission is what a user has allowed a client, as the account page lists it.
@@ -64,7 +73,8 @@ type Permission struct {
 
 // PastStore tells what has ended in a realm, and what its users have allowed.
 type PastStore interface {
-	// Past lists a part of a user's history, newest ending first.
+	// Past lists a part of a user's history, newest ending first. Sessions that
+	// never had a token are left out.
 	Past(ctx context.Context, q PastQuery) ([]Past, error)
 	// Permissions lists what a user has allowed clients that there are, by name.
 	Permissions(ctx context.Context, userID string) ([]Permission, error)

@@ -65,9 +65,11 @@ type RealmStore interface {
 	SignIn(ctx context.Context, in SignIn, ending Ending) (*Login, error)
 	// Logins lists the user's live logins, newest first.
 	Logins(ctx context.Context, userID string) ([]Login, error)
-	// End ends what target names (Login or User) at every authorization server
-	// of the realm, in one transaction, with ending.Effects, and tells how many
-	// sessions ended. ErrNotFound: no such live login or no such user.
+	// End ends what target names (Login, User, Entry, or Client with
+	// AuthorizationServer and OfUser) at every authorization server of the
+	// realm, in one transaction, with ending.Effects, and tells how many
+	// sessions ended. ErrNotFound: no such live login or no such user, or
+	// nothing of the user's at the client. ErrProofStale: see SetPassword.
 	End(ctx context.Context, target Target, ending Ending) (int, error)
 	// Touch writes last-use times, each only forward.
 	Touch(ctx context.Context, touches []Touch) error

@@ -136,7 +136,7 @@ func (m *Manager) End(ctx context.Context, target Target, ending Ending) (int, e
 	}
 	var n int
 	var err error
-	if target.Grant != "" || target.Session != "" || target.Client != "" || target.All {
+	if target.AuthorizationServer == "" && (target.Grant != "" || target.Session != "" || target.Client != "" || target.All) {
 		n, err = m.Store.End(ctx, target, ending)
 	} else {
 		n, err = m.Realm.End(ctx, target, ending)

@@ -120,6 +120,14 @@ type Target struct {
 	// ExceptEntryOf excepts, with User, the live login that this session is in,
 	// with all that is in it; where it is in none, the session itself.
 	ExceptEntryOf Key
+	// ExceptLogin excepts, with User, this live login of the user, with all
+	// that is in it. Not with ExceptEntryOf.
+	ExceptLogin string
+	// Nothing, with User: nothing ends, only the effects are written.
+	Nothing bool
+	// AuthorizationServer is, with Client and OfUser, where the client is, for
+	// a RealmStore, which has many. The user's sessions at the client end.
+	AuthorizationServer string
 }
 
 // Ending is who ends something and why.
@@ -138,7 +146,13 @@ type Effect interface{ effect() }
 type LockUser struct{ UserID string }
 
 // SetPassword replaces the account's password.
-type SetPassword struct{ UserID, PHC string }
+type SetPassword struct {
+	UserID, PHC string
+	// Judged is the hash that the account must still have, ErrProofStale
+	// otherwise: of two who know the old password only one changes it. Empty:
+	// it may have any.
+	Judged string
+}
 
 // WithdrawConsent forgets what a user allowed a client of one authorization server.
 type WithdrawConsent struct{ AuthorizationServer, UserID, ClientID string }

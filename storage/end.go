@@ -34,7 +34,7 @@ func (e ender) effects(server string) (int64, error) {
 			n, err = e.onUser(`UPDATE users SET locked_at = COALESCE(locked_at, ?) WHERE realm = ? AND id = ?`, e.at, effect.UserID)
 		case sessions.SetPassword:
 			event = audit.Event{Type: audit.PasswordChanged, UserID: effect.UserID}
-			n, err = e.onUser(`UPDATE users SET password = ? WHERE realm = ? AND id = ?`, effect.PHC, effect.UserID)
+			n, err = e.setPassword(effect)
 		case sessions.WithdrawConsent:
 			event = audit.Event{Type: audit.ConsentWithdraw, AuthorizationServer: effect.AuthorizationServer,
 				UserID: effect.UserID, ClientID: effect.ClientID}
@@ -86,19 +86,38 @@ func (e ender) onUser(statement string, value any, id string) (int64, error) {
 	return n, err
 }
 
-// End ends a login, a user or an entry at every authorization server of the realm, in
+// setPassword replaces the password of a locked user; sessions.ErrProofStale
+// where it is no longer the one that was judged.
+func (e ender) setPassword(effect sessions.SetPassword) (int64, error) {
+	same, err := hasPassword(e.c, e.realm, effect.UserID, effect.Judged)
+	if err == nil && !same {
+		err = sessions.ErrProofStale
+	}
+	if err != nil {
+		return 0, err
+	}
+	return e.onUser(`UPDATE users SET password = ? WHERE realm = ? AND id = ?`, effect.PHC, effect.UserID)
+}
+
+// End ends a login, a user, an entry, or what a user has at a client, at every authorization server of the realm, in
 // one transaction with ending.Effects, and tells how many sessions ended;
 // detached ones are not counted. sessions.ErrNotFound: no such live login, or
 // no such user.
 func (r *Realm) End(ctx context.Context, target sessions.Target, ending sessions.Ending) (int, error) {
-	if !storable(target.Login, target.User, target.OfUser, target.Entry, target.ExceptEntryOf.AuthorizationServer, target.ExceptEntryOf.ID) {
+	if !storable(target.Login, target.User, target.OfUser, target.Entry, target.ExceptEntryOf.AuthorizationServer, target.ExceptEntryOf.ID,
+		target.ExceptLogin, target.Client, target.AuthorizationServer) {
 		return 0, sessions.ErrNotFound
 	}
-	if target.Entry != "" {
+	switch {
+	case target.Entry != "":
 		return r.endEntry(ctx, target, ending)
+	case target.AuthorizationServer != "":
+		return r.endPermission(ctx, target, ending)
+	case target.Grant+target.Session+target.Client+target.OfClient+target.Except != "" || target.All || target.Lapsed || (target.Login == "") == (target.User == ""):
+		return 0, errTarget
 	}
-	if target.Grant+target.Session+target.Client+target.OfClient+target.Except != "" || target.All || target.Lapsed || (target.Login == "") == (target.User == "") ||
-		(target.User == "" && target.ExceptEntryOf != sessions.Key{}) {
+	excepts := target.ExceptEntryOf != sessions.Key{}
+	if (target.User == "" && (excepts || target.ExceptLogin != "" || target.Nothing)) || (excepts && target.ExceptLogin != "") {
 		return 0, errTarget
 	}
 	var n int
@@ -115,8 +134,11 @@ func (r *Realm) End(ctx context.Context, target sessions.Target, ending sessions
 			if _, err := e.effects(""); err != nil {
 				return err
 			}
+			if target.Nothing {
+				return nil
+			}
 			var err error
-			n, err = e.endUser(target.User, target.ExceptEntryOf)
+			n, err = e.endUser(target.User, target.ExceptEntryOf, target.ExceptLogin)
 			return err
 		}
 		if err := e.lockUsersOfEffects(); err != nil {
@@ -160,7 +182,7 @@ func (s *Server) End(ctx context.Context, target sessions.Target, ending session
 		named++
 	}
 	// Without a user "all" would be everybody's.
-	if named != 1 || target.Login+target.User != "" || (target.All && target.OfUser == "") || (target.Except != "" && !target.All) ||
+	if named != 1 || target.Login+target.User+target.ExceptLogin+target.AuthorizationServer != "" || target.Nothing || (target.All && target.OfUser == "") || (target.Except != "" && !target.All) ||
 		(target.Lapsed && target.Session == "") {
 		return 0, errTarget
 	}

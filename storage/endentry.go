@@ -105,6 +105,17 @@ func (e ender) excepted(user string, except sessions.Key) (login string, session
 	return "", session, err
 }
 
+// exceptedLogin is the login that the exception keeps; empty where it is not a
+// live one of the locked user.
+func (e ender) exceptedLogin(user, id string) (string, error) {
+	var life loginLife
+	found, err := e.c.row(life.dest(), `SELECT `+loginLifeColumns+` FROM logins l WHERE l.realm = ? AND l.id = ? AND l.user_id = ?`, e.realm, id, user)
+	if err != nil || !found || !life.live(e.at, e.life) {
+		return "", err
+	}
+	return id, nil
+}
+
 // HasUser tells whether there is a user with that id, locked or not.
 func (r *Realm) HasUser(ctx context.Context, id string) (bool, error) {
 	found := false

@@ -240,9 +240,9 @@ func (e ender) endLogin(id string) (int, error) {
 	return e.endSessions(over)
 }
 
-// endUser ends everything of a locked user but what except is in, and tells how
-// many sessions ended.
-func (e ender) endUser(id string, except sessions.Key) (int, error) {
+// endUser ends everything of a locked user but what except is in, or what is in
+// the live login exceptLogin, and tells how many sessions ended.
+func (e ender) endUser(id string, except sessions.Key, exceptLogin string) (int, error) {
 	var logins []string
 	if err := e.c.rows(func(scan func(...any) error) error {
 		var login string
@@ -254,6 +254,9 @@ func (e ender) endUser(id string, except sessions.Key) (int, error) {
 		return 0, err
 	}
 	login, session, err := e.excepted(id, except)
+	if err == nil && exceptLogin != "" {
+		login, err = e.exceptedLogin(id, exceptLogin)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -349,7 +349,8 @@ type applicationRow struct {
 
 func (r *applicationRow) application() sessions.Application {
 	return sessions.Application{ID: r.uid, Number: r.number, Name: r.ClientName, AuthorizationServer: r.server, ClientID: r.ClientID,
-		SessionID: r.ID, Scopes: r.scopeList}
+		SessionID: r.ID, Scopes: r.scopeList, ConsentedAt: utc(r.consented), CreatedAt: utc(r.created), LastUsedAt: utc(r.used),
+		Offline: r.Offline, Device: r.Origin == sessions.OriginDevice}
 }
 
 // entry is the entry of a session without a login.

@@ -41,6 +41,7 @@ var (
 	_ users.Store         = (*Realm)(nil)
 	_ sessions.RealmStore = (*Realm)(nil)
 	_ sessions.EntryStore = (*Realm)(nil)
+	_ sessions.PastStore  = (*Realm)(nil)
 	_ keys.RootStore      = (*Realm)(nil)
 )
 

@@ -39,6 +39,8 @@ var (
 	errInternal    = problem{http.StatusInternalServerError, "internal"}
 	errRequest     = problem{http.StatusBadRequest, "request"} // the application's mistake
 	errCookies     = problem{http.StatusBadRequest, "cookies"}
+	errStale       = problem{http.StatusForbidden, "stale"} // a form's seal is void
+	errGone        = problem{http.StatusNotFound, "gone"}   // what the page is about isn't there, or isn't his
 )
 
 // errorText is what the error page shows.
@@ -46,6 +48,7 @@ type errorText struct {
 	Name        string // of the problem
 	Retry       bool   // trying again later can help
 	Again       string // URL of ours that asks the same once more; empty: none is safe to offer
+	Back        string // URL of a page of ours to go back to; empty: none
 	Restart     string // URL of ours that begins the sign-in anew; empty: none
 	Time        time.Time
 	Code        string // of OAuth 2.0; empty: none
@@ -114,8 +117,16 @@ func (p *Pages) problem(w http.ResponseWriter, r *http.Request, known problem, c
 	switch known {
 	case errLink, errNotAsked:
 		e.Restart = p.restart(r)
+	case errStale, errGone:
+		e.Back = p.path + "/account/sessions"
+		if strings.Contains(r.URL.Path, "/admin/") {
+			e.Back = p.path + "/admin/sessions"
+		}
 	case errCookies:
 		if e.Again = p.restart(r); e.Again == "" {
+			e.Again = p.beginAgain(r)
+		}
+		if e.Again == "" {
 			e.Again = again(r)
 		}
 	default:

@@ -3,6 +3,8 @@ package web_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"html"
 	"io"
 	"log/slog"
@@ -96,7 +98,8 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	must(err)
 	t.Cleanup(func() { _ = h.db.Close() })
 	must(h.db.Migrate(ctx))
-	h.realm = h.db.Realm(storage.RealmConfig{Name: "default", Lifetimes: houseLifetimes})
+	h.realm = h.db.Realm(storage.RealmConfig{Name: "default", Lifetimes: houseLifetimes,
+		Servers: map[string]sessions.Lifetimes{"myAS": houseLifetimes}})
 	store := h.db.For(storage.ServerConfig{Name: "myAS", Realm: "default", Lifetimes: houseLifetimes})
 	h.manager = &sessions.Manager{Realm: h.realm, Now: h.now}
 	h.passwords, err = users.NewPasswords(1)
@@ -133,7 +136,13 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	servers := map[string]*oauth.Server{}
 	cookie := sessions.Cookie{Realm: "default"}
 	cfg := web.Config{
-		Audit: h.realm,
+		Audit:     h.realm,
+		Directory: &sessions.Directory{Manager: h.manager, Store: h.realm, Past: h.realm},
+		MAC: func(text []byte) []byte {
+			m := hmac.New(sha256.New, []byte("key of the house"))
+			m.Write(text)
+			return m.Sum(nil)
+		},
 		Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: h.passwords, Logins: h.realm,
 		Sessions: h.manager, Cookie: cookie, Lifetimes: houseLifetimes, Remember: true,
 		RequestID: func(context.Context) string { return "request-4711" }, Now: h.now, Logger: logger,

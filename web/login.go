@@ -25,6 +25,7 @@ type loginForm struct {
 	Present  string // who is signed in in this browser; empty: nobody
 	Again    bool   // he must prove it again
 	Switch   string // URL of this page for another account; empty: it is
+	Lead     string // catalogue key of what the sign-in is for; empty: for the client
 	Username string
 	Offer    bool // "stay signed in"
 	Remember bool // it is ticked
@@ -37,6 +38,9 @@ type loginForm struct {
 
 // showLogin is the sign-in page, or a plain page for who comes on his own.
 func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) error {
+	if forPlace(r.URL.Query()) {
+		return p.showOwnLogin(w, r)
+	}
 	if q := r.URL.Query(); !q.Has("as") && !q.Has("stamp") && !q.Has("request") {
 		_, user, err := p.present(r)
 		if err != nil {
@@ -65,45 +69,25 @@ func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) error {
 // postLogin judges what was typed, makes or continues a login and goes back to
 // the authorization request.
 func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
+	if forPlace(r.PostForm) {
+		return p.postOwnLogin(w, r)
+	}
 	server, i, err := p.interaction(r)
 	if err != nil {
 		return err
 	}
-	username, password := r.PostForm.Get("username"), r.PostForm.Get("password")
-	f := loginForm{Username: typed(username), Remember: p.cfg.Remember && r.PostForm.Get("remember") != ""}
-	switch {
-	case strings.TrimSpace(username) == "":
-		f.Problem, f.Field = "login.empty.username", "username"
-	case password == "":
-		f.Problem, f.Field = "login.empty.password", "password"
-	}
+	f := p.typedIn(r)
 	if f.Problem != "" {
 		return p.loginPage(w, r, server, i, http.StatusUnprocessableEntity, f)
 	}
 
-	login, err := p.proveAndSignIn(w, r, username, password, i, f.Remember)
+	username, password := r.PostForm.Get("username"), r.PostForm.Get("password")
+	login, err := p.proveAndSignIn(w, r, username, password, i.Stamp.Nonce, f.Remember)
 	p.judge.Refused(r, username, signin.At{AuthorizationServer: i.Server, ClientID: i.Client.ClientID}, err)
-	blocked := (*throttle.Blocked)(nil)
-	switch {
-	case errors.As(err, &blocked):
-		f.Problem, f.Wait = "login.throttled", blocked.Wait
-		if blocked.Wait >= time.Minute {
-			f.Problem, f.At = "login.throttled.at", p.now().Add(blocked.Wait)
-		}
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(blocked.Wait/time.Second), 10))
-		return p.loginPage(w, r, server, i, http.StatusTooManyRequests, f)
-	case errors.Is(err, users.ErrCredentials), errors.Is(err, sessions.ErrProofStale):
-		// Not 401, which would need a challenge (RFC 9110 §15.5.2).
-		f.Problem = "login.wrong"
-		return p.loginPage(w, r, server, i, http.StatusUnprocessableEntity, f)
-	case errors.Is(err, users.ErrLocked), errors.Is(err, sessions.ErrUserLocked):
-		f.Problem = "login.locked"
-		return p.loginPage(w, r, server, i, http.StatusUnprocessableEntity, f)
-	case errors.Is(err, users.ErrBusy):
-		f.Problem = "login.busy"
-		w.Header().Set("Retry-After", retryAfter)
-		return p.loginPage(w, r, server, i, http.StatusServiceUnavailable, f)
-	case err != nil:
+	if status, refused := p.refused(w, &f, err); refused {
+		return p.loginPage(w, r, server, i, status, f)
+	}
+	if err != nil {
 		return err
 	}
 
@@ -115,15 +99,57 @@ func (p *Pages) postLogin(w http.ResponseWriter, r *http.Request) error {
 	return p.redirect(w, r, server.Resume(i))
 }
 
-// proveAndSignIn judges a password and records the sign-in. Where the password
-// was replaced in between, it is judged once more.
-func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username, password string, i *oauth.Interaction, persistent bool) (*sessions.Login, error) {
+// typedIn is the form as it was filled in, with a problem where something is
+// missing.
+func (p *Pages) typedIn(r *http.Request) loginForm {
+	username := r.PostForm.Get("username")
+	f := loginForm{Username: typed(username), Remember: p.cfg.Remember && r.PostForm.Get("remember") != ""}
+	switch {
+	case strings.TrimSpace(username) == "":
+		f.Problem, f.Field = "login.empty.username", "username"
+	case r.PostForm.Get("password") == "":
+		f.Problem, f.Field = "login.empty.password", "password"
+	}
+	return f
+}
+
+// refused says in the form why a password was refused, and with what status the
+// form is shown again; false where err is no refusal.
+func (p *Pages) refused(w http.ResponseWriter, f *loginForm, err error) (status int, refused bool) {
+	blocked := (*throttle.Blocked)(nil)
+	switch {
+	case errors.As(err, &blocked):
+		f.Problem, f.Wait = "login.throttled", blocked.Wait
+		if blocked.Wait >= time.Minute {
+			f.Problem, f.At = "login.throttled.at", p.now().Add(blocked.Wait)
+		}
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(blocked.Wait/time.Second), 10))
+		return http.StatusTooManyRequests, true
+	case errors.Is(err, users.ErrCredentials), errors.Is(err, sessions.ErrProofStale):
+		// Not 401, which would need a challenge (RFC 9110 §15.5.2).
+		f.Problem = "login.wrong"
+		return http.StatusUnprocessableEntity, true
+	case errors.Is(err, users.ErrLocked), errors.Is(err, sessions.ErrUserLocked):
+		f.Problem = "login.locked"
+		return http.StatusUnprocessableEntity, true
+	case errors.Is(err, users.ErrBusy):
+		f.Problem = "login.busy"
+		w.Header().Set("Retry-After", retryAfter)
+		return http.StatusServiceUnavailable, true
+	}
+	return 0, false
+}
+
+// proveAndSignIn judges a password and records the sign-in, which answers the
+// authorization request of that nonce; empty: none. Where the password was
+// replaced in between, it is judged once more.
+func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username, password, nonce string, persistent bool) (*sessions.Login, error) {
 	for again := true; ; again = false {
 		user, err := p.judge.Authenticate(r, username, password)
 		if err != nil {
 			return nil, err
 		}
-		login, err := p.signIn(w, r, user, i, persistent)
+		login, err := p.signIn(w, r, user, nonce, persistent)
 		if again && errors.Is(err, sessions.ErrProofStale) {
 			continue
 		}
@@ -132,7 +158,7 @@ func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username,
 }
 
 // signIn writes the login and sets its new cookie.
-func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User, i *oauth.Interaction, persistent bool) (*sessions.Login, error) {
+func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User, nonce string, persistent bool) (*sessions.Login, error) {
 	current, _, err := p.present(r)
 	if err != nil {
 		return nil, err
@@ -140,7 +166,7 @@ func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User,
 	now := p.now()
 	value, hash := p.cfg.Cookie.New()
 	in := sessions.SignIn{
-		UserID: user.ID, AuthTime: now, AuthNonce: i.Stamp.Nonce, AMR: []string{"pwd"},
+		UserID: user.ID, AuthTime: now, AuthNonce: nonce, AMR: []string{"pwd"},
 		Persistent: persistent, Address: p.cfg.ClientAddress(r), UserAgent: userAgent(r),
 		Password: user.Password, CookieHash: hash, ExpiresAt: now.Add(p.cfg.Lifetimes.LoginAbsolute),
 	}

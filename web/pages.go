@@ -51,6 +51,7 @@ type Config struct {
 	Passwords *users.Passwords    // required
 	Logins    sessions.RealmStore // required
 	Sessions  *sessions.Manager   // required; its Realm is set
+	Directory *sessions.Directory // required; the realm's, with its Past
 	Cookie    sessions.Cookie     // required
 	Lifetimes sessions.Lifetimes  // LoginAbsolute is required
 	Remember  bool                // offer "stay signed in"
@@ -60,6 +61,15 @@ type Config struct {
 	Throttle *throttle.Throttle
 
 	Audit Audit // required
+
+	// MAC authenticates the forms of pages for who is signed in, under a key of
+	// the realm: 32 bytes of a text. Required.
+	MAC func([]byte) []byte
+	// Touch notes that a login was used. Default: nothing does.
+	Touch func(sessions.Touch)
+	// Watch is how often an open account page is looked at for changes.
+	// Default: 2 s.
+	Watch time.Duration
 
 	// Appearance is what the realm's operator makes of the pages. Default: the
 	// product's own.
@@ -92,6 +102,7 @@ type Pages struct {
 	protect   *http.CrossOriginProtection
 	catalogue *catalogue
 	logos     *logos
+	streams   *streams
 	brand     brand
 	styles    []string // paths of style sheets
 	icon      string   // path
@@ -112,6 +123,8 @@ func New(cfg Config) (*Pages, error) {
 	case cfg.Realm == "" || cfg.Servers == nil || cfg.Users == nil || cfg.Passwords == nil ||
 		cfg.Logins == nil || cfg.Sessions == nil || cfg.Sessions.Realm == nil || cfg.Cookie.Realm == "" || cfg.Audit == nil:
 		return nil, errors.New("web: realm, servers, users, passwords, logins, sessions, cookie and audit are required")
+	case cfg.Directory == nil || cfg.Directory.Manager == nil || cfg.Directory.Store == nil || cfg.Directory.Past == nil || cfg.MAC == nil:
+		return nil, errors.New("web: a directory with manager, store and past, and a MAC, are required")
 	case cfg.Lifetimes.LoginAbsolute <= 0:
 		return nil, errors.New("web: a login's lifetime must be positive")
 	}
@@ -124,13 +137,16 @@ func New(cfg Config) (*Pages, error) {
 	if cfg.PasswordWait <= 0 {
 		cfg.PasswordWait = 5 * time.Second
 	}
+	if cfg.Watch <= 0 {
+		cfg.Watch = 2 * time.Second
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	p := &Pages{cfg: cfg, base: base, path: base.EscapedPath(), protect: http.NewCrossOriginProtection()}
+	p := &Pages{cfg: cfg, base: base, path: base.EscapedPath(), protect: http.NewCrossOriginProtection(), streams: newStreams()}
 	// A reverse proxy may have replaced the Host header; the public origin is ours all the same.
 	if err := p.protect.AddTrustedOrigin(base.Scheme + "://" + base.Host); err != nil {
 		return nil, fmt.Errorf("web: base URL: %w", err)
@@ -162,6 +178,7 @@ func (p *Pages) Mount(r *mux.Router) {
 	r.Handle("/login", p.page(methods{http.MethodGet: p.showLogin, http.MethodPost: p.postLogin}))
 	r.Handle("/consent", p.page(methods{http.MethodGet: p.showConsent, http.MethodPost: p.postConsent}))
 	r.Handle("/logout", p.page(methods{http.MethodGet: p.showLogout, http.MethodPost: p.postLogout}))
+	p.mountAccount(r)
 	r.Handle("/static/client-logo", p.page(methods{http.MethodGet: p.clientLogo}))
 	r.Handle("/static/{name}", p.page(methods{http.MethodGet: p.static}))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"time"
 )
 
 //go:embed templates
@@ -18,7 +19,24 @@ type page struct {
 	status  int    // 0: 200
 	leaves  bool   // its form may end in a redirect to a client
 	locales []string
+	frame   *frame // what stands around a page for who is signed in; nil: nothing
+	fetches bool   // our script may ask our own origin from it
 	data    any
+}
+
+// frame stands around a page for who is signed in: his name, the way out, and
+// the pages that belong together.
+type frame struct {
+	Person string
+	Label  string // catalogue key of what the tabs are
+	Tabs   []tab
+}
+
+// tab is one of the pages that belong together.
+type tab struct {
+	Text string // catalogue key
+	URL  string
+	Here bool // it is the page itself, or leads to it
 }
 
 // view is what templates see.
@@ -30,17 +48,26 @@ type view struct {
 	Script string // URL
 	Icon   string // URL
 	Brand  brand
-	D      any // the page's own data
+	Frame  *frame // nil: the page is a single card
+	D      any    // the page's own data
 
 	texts texts
+	now   time.Time
+}
+
+// With is the view with other data, for a part that is shown many times.
+func (v view) With(d any) view {
+	v.D = d
+	return v
 }
 
 // parseTemplates makes one template set a page, each with the layout.
 func parseTemplates() (map[string]*template.Template, error) {
 	out := map[string]*template.Template{}
-	for _, name := range []string{"login", "home", "consent", "logout", "signedout", "error"} {
+	for _, name := range []string{"login", "home", "consent", "logout", "signedout", "error",
+		"sessions", "history", "permissions", "password", "rename", "confirm"} {
 		t, err := template.New("layout.html").Option("missingkey=error").
-			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/"+name+".html")
+			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/cards.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, fmt.Errorf("web: template %s: %w", name, err)
 		}
@@ -58,12 +85,15 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg page) error {
 		return err
 	}
 	v := view{Lang: t.lang, Title: title, Path: p.path, Styles: p.styles, Script: p.names["pages.js"], Icon: p.icon,
-		Brand: p.brand, D: pg.data, texts: t}
+		Brand: p.brand, Frame: pg.frame, D: pg.data, texts: t, now: p.now()}
 	var body bytes.Buffer
 	if err := p.templates[pg.name].Execute(&body, v); err != nil {
 		return fmt.Errorf("rendering page %s: %w", pg.name, err)
 	}
 	secure(w.Header(), pg.leaves)
+	if pg.fetches {
+		w.Header().Set("Content-Security-Policy", w.Header().Get("Content-Security-Policy")+"; connect-src 'self'")
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Language", t.lang)

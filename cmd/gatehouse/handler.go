@@ -44,6 +44,7 @@ type assembly struct {
 	rings    []*keys.Ring // to be reloaded from time to time
 	touchers []*toucher   // to be run
 	sweeps   []sweepJob   // for a sweeper
+	close    []func()     // ends answers that last, when the server shuts down
 }
 
 // assemble puts the whole server together, top to bottom. It reads the database
@@ -76,10 +77,15 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			cookie:  sessions.Cookie{Realm: name, Secure: secure},
 			servers: map[string]*oauth.Server{},
 		}
-		guesses, err := h.newThrottle(ctx, name, store, secure)
+		root, err := h.openRealmRoot(ctx, name, store)
 		if err != nil {
 			return nil, err
 		}
+		guesses, err := h.newThrottle(root, name, store, secure)
+		if err != nil {
+			return nil, err
+		}
+		r.directory = &sessions.Directory{Manager: &sessions.Manager{Realm: store, Now: h.now}, Store: store, Past: store}
 		r.pages, err = web.New(web.Config{
 			Realm:         name,
 			Base:          r.base,
@@ -87,7 +93,10 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			Users:         store,
 			Passwords:     passwords,
 			Logins:        store,
-			Sessions:      &sessions.Manager{Realm: store, Now: h.now},
+			Sessions:      r.directory.Manager,
+			Directory:     r.directory,
+			MAC:           root.MAC("page forms").Sum,
+			Touch:         t.touch,
 			Cookie:        r.cookie,
 			Lifetimes:     lifetimes,
 			Remember:      cfg.Login.Remember,
@@ -110,6 +119,7 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			return nil, fmt.Errorf("realm %s: %w", name, err)
 		}
 		realms[name] = r
+		all.close = append(all.close, r.pages.Close)
 		all.touchers = append(all.touchers, t)
 		// The last job counts what all have left.
 		all.sweeps = append(all.sweeps, sweepJob{owner: "realm:" + name, store: throttleSweep{guesses, h.now}},
@@ -150,6 +160,7 @@ type realm struct {
 	servers   map[string]*oauth.Server
 	pages     *web.Pages
 	judge     *signin.Judge
+	directory *sessions.Directory
 }
 
 // realmPath is where the pages of a realm say they are.

@@ -164,6 +164,9 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 	}
 	i.ready = &readiness{db: i.db, now: o.now}
 	i.public = newHTTPServer(all.handler, o.logger)
+	for _, end := range all.close {
+		i.public.RegisterOnShutdown(end)
+	}
 	scheme := "http"
 	if cfg.TLS.CertificateFile != "" {
 		c, err := newCertificates(cfg.TLS.CertificateFile, cfg.TLS.KeyFile, cfg.TLS.ClientCAFile, o.now, o.logger)

@@ -11,13 +11,18 @@ import (
 	"gatehouse.dev/gatehouse/throttle"
 )
 
-// newThrottle limits the password guesses of a realm, under a subkey of the
-// realm's root secret, which a first start makes.
-func (h *house) newThrottle(ctx context.Context, realm string, store *storage.Realm, secure bool) (*throttle.Throttle, error) {
+// openRealmRoot opens the root secret of a realm, which a first start makes.
+func (h *house) openRealmRoot(ctx context.Context, realm string, store *storage.Realm) (*keys.Root, error) {
 	root, err := keys.OpenRoot(ctx, keys.RootConfig{Store: store, KEK: h.kek, Owner: "realm:" + realm, Now: h.now})
 	if err != nil {
 		return nil, fmt.Errorf("realm %s: %w", realm, err)
 	}
+	return root, nil
+}
+
+// newThrottle limits the password guesses of a realm, under a subkey of the
+// realm's root secret.
+func (h *house) newThrottle(root *keys.Root, realm string, store *storage.Realm, secure bool) (*throttle.Throttle, error) {
 	cfg := h.cfg.Realms[realm].Throttle
 	return throttle.New(throttle.Config{
 		Realm:  realm,

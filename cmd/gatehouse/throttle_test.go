@@ -96,8 +96,13 @@ func TestGuessedPasswordsAreThrottled(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := func() time.Time { return time.Now().Add(time.Hour) }
-	guesses, err := (&house{cfg: s.Config, db: db, kek: kek, now: now}).newThrottle(t.Context(), "default",
-		db.Realm(storage.RealmConfig{Name: "default"}), false)
+	h := &house{cfg: s.Config, db: db, kek: kek, now: now}
+	realm := db.Realm(storage.RealmConfig{Name: "default"})
+	root, err := h.openRealmRoot(t.Context(), "default", realm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guesses, err := h.newThrottle(root, "default", realm, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,6 @@ const usersAPIPath = "/api/users/v1"
 func (h *house) mountUsersAPI(router *mux.Router, name string, r *realm, judge *signin.Judge) error {
 	callers := &userCallers{users: r.store, basic: signin.NewBasic(judge), judge: judge, servers: r.servers,
 		certificateUser: h.cfg.Realms[name].UsersAPI.CertificateUser, now: h.now}
-	directory := &sessions.Directory{Manager: &sessions.Manager{Realm: r.store, Now: h.now}, Store: r.store}
 	paths := []string{"/t/" + name + usersAPIPath}
 	if name == defaultRealm {
 		paths = append(paths, usersAPIPath)
@@ -42,7 +41,7 @@ func (h *house) mountUsersAPI(router *mux.Router, name string, r *realm, judge *
 		api, err := usersapi.New(usersapi.Config{
 			Base:      h.cfg.PublicURL + path,
 			Realm:     name,
-			Directory: directory,
+			Directory: r.directory,
 			Caller:    callers.caller,
 			RequestID: requestID,
 			Logger:    h.logger.With("realm", name),

@@ -58,9 +58,10 @@ func entriesShow(w *world) {
 	want := sessions.Entry{ID: login.ID, UserID: "alex", Username: "name-alex", Login: true, Address: "192.0.2.7", UserAgent: "Mozilla/5.0",
 		CreatedAt: login.CreatedAt, LastAccessAt: login.LastAccessAt, ExpiresAt: login.LastAccessAt.Add(Lifetimes.LoginIdle),
 		Applications: []sessions.Application{
-			{ID: album.UID, Number: int64(album.Number), Name: "Client album", AuthorizationServer: "myAS", ClientID: "album", SessionID: first.ID, Scopes: []string{"openid"}},
+			{ID: album.UID, Number: int64(album.Number), Name: "Client album", AuthorizationServer: "myAS", ClientID: "album", SessionID: first.ID, Scopes: []string{"openid"},
+				ConsentedAt: second.ConsentedAt, CreatedAt: first.CreatedAt, LastUsedAt: second.LastUsedAt},
 			{ID: calendar.UID, Number: int64(calendar.Number), Name: "Client calendar", AuthorizationServer: "myAS", ClientID: "calendar", SessionID: second.ID,
-				Scopes: []string{"openid", "offline_access"}},
+				Scopes: []string{"openid", "offline_access"}, ConsentedAt: second.ConsentedAt, CreatedAt: second.CreatedAt, LastUsedAt: second.LastUsedAt, Offline: true},
 		}}
 	if !reflect.DeepEqual(e, want) {
 		w.Errorf("found\n%+v, want\n%+v", e, want)

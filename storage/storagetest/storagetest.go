@@ -38,6 +38,7 @@ type RealmStore interface {
 	users.Store
 	sessions.RealmStore
 	sessions.EntryStore
+	sessions.PastStore
 	keys.RootStore
 	throttle.Store
 	Record(ctx context.Context, event audit.Event) error
@@ -156,6 +157,13 @@ func Run(t *testing.T, open Open) {
 		{"EntriesOfRealmsShareNothing", entriesShareNothing},
 		{"DeviceIsNamed", deviceNamed},
 		{"NotesAreAudited", notesAudited},
+		{"PastShowsWhatEnded", pastShows},
+		{"PastIsPagedThroughTies", pastPaged},
+		{"PastIsTheUsersOwn", pastOwn},
+		{"PermissionsAreListedAndWithdrawn", permissionsWithdrawn},
+		{"EndOfAllButOneLogin", endAllButLogin},
+		{"PasswordIsChangedByOneOfTwo", passwordChanged},
+		{"MarkFollowsWhatLives", markFollows},
 		{"RaceToRedeem", raceRedeem},
 		{"RaceToAdvance", raceAdvance},
 		{"RaceForOneSession", raceTwins},
