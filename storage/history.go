@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"gatehouse.dev/gatehouse/sessions"
 )
@@ -22,7 +21,7 @@ const (
 )
 
 // Past lists a part of a user's history, newest ending first, in four statements
-// at most.
+// and one for each authorization server and hundred sessions.
 func (r *Realm) Past(ctx context.Context, q sessions.PastQuery) ([]sessions.Past, error) {
 	if !storable(q.UserID) || q.UserID == "" || q.Before < 0 {
 		return nil, nil
@@ -101,7 +100,10 @@ func (h *historian) read() ([]sessions.Past, error) {
 	if err := h.nameEnders(lines); err != nil {
 		return nil, err
 	}
-	told := h.told(lines)
+	told, err := h.told(lines)
+	if err != nil {
+		return nil, err
+	}
 	past := make([]sessions.Past, len(lines))
 	for i, line := range lines {
 		slices.SortFunc(line.Applications, func(a, b sessions.PastApplication) int {
@@ -109,7 +111,7 @@ func (h *historian) read() ([]sessions.Past, error) {
 		})
 		for n := range line.Applications {
 			a := &line.Applications[n]
-			t := told[sessions.Key{AuthorizationServer: a.AuthorizationServer, ID: a.SessionID}]
+			t := told[doomed{a.AuthorizationServer, a.SessionID}]
 			a.Told, a.ToldAt = t.told, t.at
 		}
 		past[i] = line.Past
@@ -117,16 +119,19 @@ func (h *historian) read() ([]sessions.Past, error) {
 	return past, nil
 }
 
-// telling is what became of the message to one session's client.
-type telling struct {
-	told sessions.Telling
-	at   time.Time
-}
-
 // told says of the sessions of the lines what their clients were told. Of
 // those that are not in the answer nothing was sent.
-func (h *historian) told([]*pastLine) map[sessions.Key]telling {
-	return nil
+func (h *historian) told(lines []*pastLine) (map[doomed]telling, error) {
+	var keys []doomed
+	for _, line := range lines {
+		for _, a := range line.Applications {
+			keys = append(keys, doomed{a.AuthorizationServer, a.SessionID})
+		}
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	return tellings(h.c, keys)
 }
 
 // logins reads logins that have ended, without their applications.
