@@ -33,17 +33,19 @@ const (
 	PasswordChanged Type = "password_changed"
 	ClientCreated   Type = "client_created"
 	ClientDeleted   Type = "client_deleted"
-	KeyRotated      Type = "key_rotated"      // a signing key was made, also at the first start
-	SessionsViewed  Type = "sessions_viewed"  // an administrator saw sessions of others
-	EndingRequested Type = "ending_requested" // an administrator ended sessions, or there were none
-	AccessRefused   Type = "access_refused"   // who had proven who he is was not allowed what he asked for
+	KeyRotated      Type = "key_rotated"       // a signing key was made, also at the first start
+	SessionsViewed  Type = "sessions_viewed"   // an administrator saw sessions of others
+	EndingRequested Type = "ending_requested"  // an administrator ended sessions, or there were none
+	NewDevice       Type = "new_device"        // a user signed in from a device or a network that was not known of him
+	NewDeviceAnswer Type = "new_device_answer" // he said whether it was he
+	AccessRefused   Type = "access_refused"    // who had proven who he is was not allowed what he asked for
 )
 
 // Types are all types, in the order of the documentation.
 func Types() []Type {
 	return []Type{SignIn, LoginEnded, Consent, ConsentWithdraw, SessionEnded, SessionDetached, TokenMisuse,
 		UserCreated, UserLocked, UserUnlocked, PasswordChanged, ClientCreated, ClientDeleted, KeyRotated,
-		SessionsViewed, EndingRequested, AccessRefused}
+		SessionsViewed, EndingRequested, NewDevice, NewDeviceAnswer, AccessRefused}
 }
 
 // Result is how it ended.

@@ -48,7 +48,15 @@ type SMTP struct {
 	From     string `yaml:"from"`    // a mail address, perhaps with a name
 	Username string `yaml:"username"`
 	Password Secret `yaml:"password"`
+	TLS      string `yaml:"tls"` // one of the SMTP constants
 }
+
+// How the connection to the mail server is protected.
+const (
+	SMTPStartTLS = "starttls" // STARTTLS, which the server must offer
+	SMTPImplicit = "implicit" // TLS from the first byte on
+	SMTPNoTLS    = "none"     // for a server on this machine only
+)
 
 // Realm is a directory of users with its logins.
 type Realm struct {

@@ -27,6 +27,7 @@ var descriptions = map[string]string{
 	"SMTP.from":     "Mail address of the sender, perhaps with a name.",
 	"SMTP.username": "User name at the mail server, if it demands one.",
 	"SMTP.password": "Password at the mail server; best ${NAME} or file:PATH.",
+	"SMTP.tls":      "starttls: the server must offer STARTTLS; implicit: TLS from the first byte on; none: only at a loopback address. Default: starttls.",
 
 	"Realm.login":      "Life of login sessions.",
 	"Realm.throttle":   "How many attempts to sign in may fail before each further one costs a wait.",

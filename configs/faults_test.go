@@ -21,7 +21,7 @@ previous_key_encryption_keys:
   - not-base64
 outgoing:
   allow_private: 127.0.0.0/8
-smtp: {address: mail, from: nobody, username: u}
+smtp: {address: mail, from: nobody, username: u, tls: maybe}
 listn: x
 outgoing: {}
 
@@ -102,6 +102,7 @@ func TestEachFaultHasItsPlace(t *testing.T) {
 14:1: smtp
 14:17: smtp.address
 14:29: smtp.from
+14:55: smtp.tls
 15:1: listn
 16:1: outgoing
 20:28: realms.default.login.idle_lifetime
@@ -204,6 +205,9 @@ func TestSmallFaults(t *testing.T) {
 		{"no server's value", "key_encryption_key: ${GATEHOUSE_KEY}\nauthorization_servers:", "2:1: authorization_servers"},
 		{"no realms", minimal + "realms: {}", "3:1: realms"},
 		{"the same listeners", minimal + "operations_listen: 127.0.0.1:8080", "3:20: operations_listen"},
+		{"mail without TLS elsewhere", minimal + "smtp: {address: 'mail.example:25', from: g@example.com, tls: none}", "3:62: smtp.tls"},
+		{"mail without TLS within the machine", minimal + "smtp: {address: '[::1]:25', from: g@example.com, tls: none}", ""},
+		{"mail from a quoted name", minimal + "smtp: {address: 'mail.example:25', from: '\"a b\"@example.com'}", "3:42: smtp.from"},
 		{"public URL with a path", minimal + "public_url: https://a.example/x", "3:13: public_url"},
 		{"public URL with a query", minimal + "public_url: https://a.example?", "3:13: public_url"},
 		{"public URL with userinfo", minimal + "public_url: https://a:b@a.example", "3:13: public_url"},

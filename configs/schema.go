@@ -110,6 +110,7 @@ func asAny(words []string) []any {
 func words() map[string][]string {
 	formats := []string{clients.FormatJWT, clients.FormatOpaque}
 	return map[string][]string{
+		"SMTP.tls":                                 {SMTPStartTLS, SMTPImplicit, SMTPNoTLS},
 		"User.roles":                               {RoleSessionAdmin},
 		"UsersAPI.certificate_user":                CertificateUsers(),
 		"AuthorizationServer.pkce":                 {PKCEAll, PKCENonce, PKCEPublic},

@@ -224,8 +224,15 @@ func (v validation) smtp() {
 	if host, port, err := net.SplitHostPort(s.Address); err != nil || host == "" || !hostName.MatchString(host) || !portNumber(port) {
 		v.check("smtp.address", "must be host:port")
 	}
-	if _, err := mail.ParseAddress(s.From); err != nil {
+	if from, err := mail.ParseAddress(s.From); err != nil || strings.ContainsAny(from.Address, " \"<>()[],;:\\") {
 		v.check("smtp.from", "must be a mail address")
+	}
+	if s.TLS == "" {
+		s.TLS, v.SMTP.TLS = SMTPStartTLS, SMTPStartTLS
+	}
+	v.oneOf("smtp.tls", s.TLS, SMTPStartTLS, SMTPImplicit, SMTPNoTLS)
+	if host, _, err := net.SplitHostPort(s.Address); err == nil && s.TLS == SMTPNoTLS && !loopback(host) {
+		v.check("smtp.tls", "none is for a server at a loopback address: mails and the password must not travel in the clear")
 	}
 	if (s.Username == "") != (s.Password == "") {
 		v.check("smtp", "username and password need each other")

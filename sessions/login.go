@@ -38,6 +38,7 @@ type SignIn struct {
 	CookieHash []byte // of the new cookie: it is rotated at every sign-in
 	ExpiresAt  time.Time
 	Current    string // id of the login of the browser's present cookie; empty: none
+	Noticing   Noticing
 }
 
 // Consent is what a user has allowed a client, remembered until withdrawn.
@@ -61,7 +62,10 @@ type RealmStore interface {
 	// ending) in the same transaction and a new one begins. The user's row is
 	// locked and must be live: ErrUserLocked otherwise; and it must still have
 	// in.Password, so that no sign-in by an old password survives its change:
-	// ErrProofStale otherwise. Nothing is written then.
+	// ErrProofStale otherwise. Nothing is written then. The device and the network
+	// are remembered, and where the user had signed in before, but not from both
+	// of them, a Notice is left, in the same transaction. A login that goes on is
+	// on a known device.
 	SignIn(ctx context.Context, in SignIn, ending Ending) (*Login, error)
 	// Logins lists the user's live logins, newest first.
 	Logins(ctx context.Context, userID string) ([]Login, error)

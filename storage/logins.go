@@ -127,6 +127,7 @@ func (r *Realm) Logins(ctx context.Context, userID string) ([]sessions.Login, er
 // its id with the new cookie; one of another user ends as by ending.
 // sessions.ErrUserLocked where the user is locked or gone, sessions.ErrProofStale
 // where he no longer has the password that was checked: nothing is written.
+// in.Noticing is remembered, and may leave a notice.
 func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.Ending) (*sessions.Login, error) {
 	if !storable(in.UserID, in.Current) {
 		return nil, fmt.Errorf("recording sign-in: %w", sessions.ErrUserLocked)
@@ -152,10 +153,12 @@ func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.
 		if err != nil {
 			return err
 		}
+		goesOn := false
 		switch {
 		case current == nil:
 			login, err = r.beginLogin(c, in, now)
 		case current.UserID == in.UserID:
+			goesOn = true
 			login, err = r.continueLogin(c, *current, in, now)
 		default:
 			if _, err := e.effects(""); err != nil {
@@ -169,8 +172,11 @@ func (r *Realm) SignIn(ctx context.Context, in sessions.SignIn, ending sessions.
 		if err != nil {
 			return err
 		}
-		return c.record(r.name, now, audit.Event{Type: audit.SignIn, Actor: user(in.UserID), UserID: in.UserID,
-			LoginID: login.ID, Address: in.Address, Detail: strings.Join(in.AMR, " ")})
+		if err := c.record(r.name, now, audit.Event{Type: audit.SignIn, Actor: user(in.UserID), UserID: in.UserID,
+			LoginID: login.ID, Address: in.Address, Detail: strings.Join(in.AMR, " ")}); err != nil {
+			return err
+		}
+		return r.remember(c, &login, goesOn, in.Noticing, now)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("recording sign-in: %w", err)

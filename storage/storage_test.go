@@ -80,5 +80,6 @@ func handles(db *DB) storagetest.Handles {
 		Deliveries:      db,
 		OnDelivery:      db.OnDelivery,
 		ErrClientExists: ErrClientExists,
+		Letters:         db,
 	}
 }

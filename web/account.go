@@ -37,6 +37,7 @@ func (p *Pages) mountAccount(r *mux.Router) {
 	r.Handle(accountPath+"/sessions/end", p.page(methods{http.MethodGet: list(p.askEndMany), http.MethodPost: list(p.postEndMany)}))
 	r.Handle(accountPath+"/sessions/{id}/end", p.page(methods{http.MethodGet: list(p.askEnd), http.MethodPost: list(p.postEnd)}))
 	r.Handle(accountPath+"/sessions/{id}/name", p.page(methods{http.MethodGet: list(p.showRename), http.MethodPost: list(p.postRename)}))
+	p.mountNotices(r)
 	r.Handle(accountPath+"/history", p.page(methods{http.MethodGet: p.visit("history", 0, p.showHistory)}))
 	r.Handle(accountPath+"/permissions", p.page(methods{http.MethodGet: p.visit("permissions", 0, p.showPermissions)}))
 	r.Handle(accountPath+"/permissions/withdraw", p.page(methods{
@@ -61,7 +62,7 @@ func (p *Pages) accountFrame(v *visitor, here string) *frame {
 
 // dones are what a page can say has been done: the value of the parameter
 // "done" behind a redirect, and the key "done.<value>" of its text.
-var dones = []string{"ended", "others", "named", "withdrawn", "password"}
+var dones = []string{"ended", "others", "named", "withdrawn", "password", "confirmed", "disowned"}
 
 // doneText is the catalogue key of what has just been done; empty: nothing.
 func doneText(r *http.Request) string {
@@ -74,6 +75,7 @@ func doneText(r *http.Request) string {
 // sessionList is what the page "Sessions" shows.
 type sessionList struct {
 	Done     string // catalogue key; empty: nothing was done
+	Notices  []notice
 	Browsers []card // the current one first
 	Alone    []card // access without a browser
 	Events   string // URL of the stream that tells of changes
@@ -95,8 +97,12 @@ func (p *Pages) showSessions(w http.ResponseWriter, r *http.Request, v *visitor)
 	if err != nil {
 		return err
 	}
+	notices, err := p.notices(r, v)
+	if err != nil {
+		return err
+	}
 	path := p.path + accountPath + "/sessions"
-	list := sessionList{Done: doneText(r), Events: path + "/events", Mark: mark, Full: len(cards) >= sessions.MaxEntries,
+	list := sessionList{Done: doneText(r), Notices: notices, Events: path + "/events", Mark: mark, Full: len(cards) >= sessions.MaxEntries,
 		Others: withQuery(path+"/end", "what", actOthers), All: withQuery(path+"/end", "what", actAll)}
 	for _, c := range cards {
 		c.End = path + "/" + c.ID + "/end"

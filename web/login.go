@@ -173,6 +173,8 @@ func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User,
 	if current != nil {
 		in.Current = current.ID
 	}
+	var device string
+	in.Noticing, device = p.noticing(r, user)
 	login, err := p.cfg.Logins.SignIn(r.Context(), in, sessions.Ending{
 		By: sessions.Actor{Kind: sessions.ActorUser, ID: user.ID}, Reason: sessions.ReasonOtherUser, At: now})
 	if err != nil {
@@ -183,6 +185,9 @@ func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User,
 		expires = in.ExpiresAt
 	}
 	p.cfg.Cookie.Set(w, value, expires)
+	if device != "" {
+		p.deviceCookie().Set(w, device)
+	}
 	if p.cfg.Throttle != nil {
 		p.cfg.Throttle.Remember(w, r, user.ID)
 	}

@@ -71,6 +71,13 @@ type Config struct {
 	// Default: 2 s.
 	Watch time.Duration
 
+	// Notices tell users of sign-ins from elsewhere; the realm's. Default: they
+	// are not told.
+	Notices *sessions.Notices
+	// Mail: users with an address are told by mail as well. Whoever sets it sends
+	// what Letter words.
+	Mail bool
+
 	// Appearance is what the realm's operator makes of the pages. Default: the
 	// product's own.
 	Appearance Appearance

@@ -19,6 +19,7 @@ type passwordForm struct {
 	Name      string // of the user, for password managers
 	EndOthers bool   // it is ticked
 	Min       int
+	Done      string // catalogue key of what has just been done; empty: nothing
 }
 
 // Fields of the form.
@@ -31,7 +32,7 @@ const (
 
 // showPassword is the page that changes the password.
 func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	return p.passwordPage(w, r, v, http.StatusOK, passwordForm{EndOthers: true})
+	return p.passwordPage(w, r, v, http.StatusOK, passwordForm{EndOthers: true, Done: doneText(r)})
 }
 
 func (p *Pages) passwordPage(w http.ResponseWriter, r *http.Request, v *visitor, status int, f passwordForm) error {

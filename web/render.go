@@ -67,7 +67,8 @@ func parseTemplates() (map[string]*template.Template, error) {
 	for _, name := range []string{"login", "home", "consent", "logout", "signedout", "error",
 		"sessions", "history", "permissions", "password", "rename", "confirm"} {
 		t, err := template.New("layout.html").Option("missingkey=error").
-			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/cards.html", "templates/"+name+".html")
+			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/cards.html", "templates/notices.html",
+				"templates/"+name+".html")
 		if err != nil {
 			return nil, fmt.Errorf("web: template %s: %w", name, err)
 		}

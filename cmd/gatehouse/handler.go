@@ -15,6 +15,7 @@ import (
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/configs"
 	"gatehouse.dev/gatehouse/keys"
+	"gatehouse.dev/gatehouse/mail"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/sessions/jsonapi"
@@ -45,6 +46,7 @@ type assembly struct {
 	touchers []*toucher   // to be run
 	sweeps   []sweepJob   // for a sweeper
 	close    []func()     // ends answers that last, when the server shuts down
+	mails    *mail.Worker // to be run; nil: no mail is sent
 }
 
 // assemble puts the whole server together, top to bottom. It reads the database
@@ -86,6 +88,7 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			return nil, err
 		}
 		r.directory = &sessions.Directory{Manager: &sessions.Manager{Realm: store, Now: h.now}, Store: store, Past: store}
+		notices := &sessions.Notices{Store: store, Now: h.now}
 		r.pages, err = web.New(web.Config{
 			Realm:         name,
 			Base:          r.base,
@@ -102,6 +105,8 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			Remember:      cfg.Login.Remember,
 			Throttle:      guesses,
 			Audit:         store,
+			Notices:       notices,
+			Mail:          h.cfg.SMTP.Address != "",
 			Appearance:    appearance(&cfg.Appearance),
 			Scopes:        h.scopeTexts(name),
 			Outgoing:      client,
@@ -123,8 +128,13 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 		all.touchers = append(all.touchers, t)
 		// The last job counts what all have left.
 		all.sweeps = append(all.sweeps, sweepJob{owner: "realm:" + name, store: throttleSweep{guesses, h.now}},
+			sweepJob{owner: "realm:" + name, store: noticeSweep{notices}},
 			sweepJob{owner: "realm:" + name, store: auditSweep{store, cfg.Audit.Retention, h.now}},
 			sweepJob{owner: "realm:" + name, store: store, history: h.history(name)})
+	}
+
+	if all.mails, err = h.newMailWorker(realms); err != nil {
+		return nil, err
 	}
 
 	for _, name := range h.cfg.AuthorizationServerNames() {

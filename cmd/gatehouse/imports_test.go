@@ -25,12 +25,13 @@ var mayImport = map[string][]string{
 	"signin":            {"users", "throttle", "audit", "sessions"},
 	"configs":           {"clients"},
 	"deliveries":        {"keys", "sessions"},
+	"mail":              {"sessions"},
 	// level 2
-	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "deliveries", "storage/migrations"},
-	"web":     {"oauth", "sessions", "users", "clients", "throttle", "audit", "signin"},
+	"storage": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "deliveries", "mail", "storage/migrations"},
+	"web":     {"oauth", "sessions", "users", "clients", "throttle", "audit", "signin", "mail"},
 	// beside them
 	"storage/migrations":  {},
-	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "deliveries"},
+	"storage/storagetest": {"oauth", "sessions", "keys", "users", "clients", "throttle", "audit", "deliveries", "mail"},
 	"storage/pgtest":      {},
 	"relyingparty":        {},
 	"cmd/relyingparty":    {"relyingparty"},

@@ -208,6 +208,9 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 	i.background.Go(func() { reloadKeys(background, all.rings, o.logger) })
 	sweeping := &sweeper{jobs: all.sweeps, metrics: newSweepMetrics(h.metrics.registry), logger: o.logger}
 	i.background.Go(func() { sweeping.run(background) })
+	if all.mails != nil {
+		i.background.Go(func() { all.mails.Run(background) })
+	}
 	go i.listen(func() error {
 		if i.public.TLSConfig != nil {
 			return i.public.ServeTLS(public, "", "")

@@ -35,6 +35,7 @@ var background = map[string]string{
 	"messages settled or released":  "UPDATE deliveries",
 	"messages listed or looked at":  "FROM deliveries",
 	"setting of a claim's planning": "plan_cache_mode",
+	"search for mails":              "mail_next_at <=",
 }
 
 // What requests cost the database, counted by the database itself

@@ -16,6 +16,7 @@ import (
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/deliveries"
 	"gatehouse.dev/gatehouse/keys"
+	"gatehouse.dev/gatehouse/mail"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/throttle"
@@ -39,6 +40,7 @@ type RealmStore interface {
 	sessions.RealmStore
 	sessions.EntryStore
 	sessions.PastStore
+	sessions.NoticeStore
 	keys.RootStore
 	throttle.Store
 	Record(ctx context.Context, event audit.Event) error
@@ -54,6 +56,7 @@ type Handles struct {
 	Deliveries      deliveries.Store
 	OnDelivery      func(func())
 	ErrClientExists error
+	Letters         mail.Store
 }
 
 // Open makes an empty database for one test and returns two independent handles
@@ -196,6 +199,22 @@ func Run(t *testing.T, open Open) {
 		{"CountersOfRealmsShareNothing", attemptsOfRealms},
 		{"RaceOfAttempts", raceAttempts},
 		{"RaceOfAttemptsAtTwoCounters", raceAttemptsCrossing},
+
+		// Notices of sign-ins from elsewhere, and mails about them.
+		{"NewDevicesAndNetworksAreNoticed", newIsNoticed},
+		{"UnmarkedSignInIsNotNoticed", unmarkedSignIn},
+		{"ReauthenticationIsNoticedByItsNetwork", reauthenticationNoticed},
+		{"KnownDevicesAreBounded", knownBounded},
+		{"NoticeIsAnswered", noticeAnswered},
+		{"NoticeAnsweredNoEndsItsLogin", noticeEndsLogin},
+		{"NoticesOfEndedLoginsAreShownForAWhile", noticesOfEnded},
+		{"NoticesAreSwept", noticesSwept},
+		{"NoticesOfRealmsAndUsersShareNothing", noticesShareNothing},
+		{"LettersAreClaimedAndSettled", lettersSettled},
+		{"MailsOfAUserAreBounded", mailsBounded},
+		{"RaceOfSignInsFromOneDevice", raceOneDevice},
+		{"RaceOfSignInsFromManyDevices", raceManyDevices},
+		{"RaceForLetters", raceLetters},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

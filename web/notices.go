@@ -1,0 +1,76 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"gatehouse.dev/gatehouse/sessions"
+)
+
+// actNotice answers a notice, as its form's seal names it; the subject is the
+// notice's id. What the answer is stands beside the seal: both are asked at once.
+const actNotice = "notice"
+
+// mountNotices adds where the questions of the account page go.
+func (p *Pages) mountNotices(r *mux.Router) {
+	if p.cfg.Notices != nil {
+		r.Handle(accountPath+"/notices/{id}", p.page(methods{http.MethodPost: p.visit("account", 0, p.postNotice)}))
+	}
+}
+
+// notice is one question about a sign-in from elsewhere, as the template part
+// "notices" asks it.
+type notice struct {
+	ID      string
+	Text    string // catalogue key
+	Device  sessions.Device
+	Address string // empty: not known
+	At      time.Time
+	Ended   bool // the sign-in is over
+	OnlyNo  bool // the visitor's own sign-in is in question, so he can't say yes
+	Action  string
+	Fields  map[string]string
+}
+
+// notices are the questions that the visitor has not answered, newest first, for
+// the template part "notices".
+func (p *Pages) notices(r *http.Request, v *visitor) ([]notice, error) {
+	if p.cfg.Notices == nil {
+		return nil, nil
+	}
+	open, err := p.cfg.Notices.Open(r.Context(), v.person())
+	if err != nil {
+		return nil, err
+	}
+	out := make([]notice, len(open))
+	for i, n := range open {
+		out[i] = notice{ID: n.ID, Text: news(n, "notice.device", "notice.network", "notice.both"), Device: sessions.DeviceOf(n.UserAgent),
+			Address: n.Address, At: n.At, Ended: n.Ended, OnlyNo: n.OnlyNo, Action: p.path + accountPath + "/notices/" + n.ID,
+			Fields: map[string]string{sealField: p.seal(v, actNotice, n.ID)}}
+	}
+	return out, nil
+}
+
+// postNotice takes an answer. Where it was somebody else, that sign-in ends, and
+// the page that changes the password follows: somebody knows it.
+func (p *Pages) postNotice(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	id, answer := mux.Vars(r)["id"], sessions.Answer(r.PostForm.Get("answer"))
+	if err := p.sealed(r, v, actNotice, id); err != nil {
+		return err
+	}
+	switch err := p.cfg.Notices.Answer(r.Context(), v.person(), id, answer); {
+	case errors.Is(err, sessions.ErrNotFound):
+		return errGone
+	case errors.Is(err, sessions.ErrAnswer):
+		return errForm
+	case err != nil:
+		return err
+	}
+	if answer == sessions.AnswerNo {
+		return p.redirect(w, r, withQuery(p.path+accountPath+"/password", "done", "disowned"))
+	}
+	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", "confirmed"))
+}
