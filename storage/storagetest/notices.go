@@ -327,7 +327,7 @@ func noticesShareNothing(w *world) {
 }
 
 // claim claims letters of the realm.
-func (w *world) claim(limit int) []mail.Letter {
+func (w *world) claimLetters(limit int) []mail.Letter {
 	w.Helper()
 	list, err := w.a.Letters.ClaimLetters(w.Context(), []string{"staff", "unknown"}, limit, time.Minute)
 	w.ok(err)
@@ -337,7 +337,7 @@ func (w *world) claim(limit int) []mail.Letter {
 func lettersSettled(w *world) {
 	w.user("alex")
 	w.noticed(from("laptop", "192.0.2.7"))
-	if list := w.claim(10); len(list) != 0 {
+	if list := w.claimLetters(10); len(list) != 0 {
 		w.Errorf("letters of a first sign-in: %+v", list)
 	}
 	for device, to := range map[string]string{"phone": "alex@example.com", "silent": "", "endless": strings.Repeat("x", 300) + "@example.com"} {
@@ -345,7 +345,7 @@ func lettersSettled(w *world) {
 		in.Noticing.MailTo = to
 		w.noticed(in)
 	}
-	list := w.claim(10)
+	list := w.claimLetters(10)
 	if len(list) != 1 {
 		w.Fatalf("%d letters are due, want 1", len(list))
 	}
@@ -353,30 +353,30 @@ func lettersSettled(w *world) {
 	if l.Realm != "staff" || l.To != "alex@example.com" || l.Language != "de" || l.Attempts != 1 || news(l.Notice) != "device" || l.Notice.UserAgent != "agent of phone" || !l.Notice.At.Equal(w.now()) {
 		w.Errorf("the letter is %+v", l)
 	}
-	if list := w.claim(10); len(list) != 0 {
+	if list := w.claimLetters(10); len(list) != 0 {
 		w.Errorf("a letter is claimed twice: %+v", list)
 	}
 	// Its lease is over: somebody else has it, and the first one has lost it.
 	w.pass(time.Minute)
-	again := w.claim(10)
+	again := w.claimLetters(10)
 	if len(again) != 1 || again[0].Attempts != 2 {
 		w.Fatalf("after its lease the letter is %+v", again)
 	}
 	w.is(w.b.Letters.SettleLetter(w.Context(), l, mail.Outcome{State: mail.Sent}), mail.ErrNotFound, "settling a lost letter")
 	w.ok(w.b.Letters.SettleLetter(w.Context(), again[0], mail.Outcome{State: mail.Waiting, Next: w.now().Add(time.Hour)}))
 	w.pass(time.Hour - time.Millisecond)
-	if list := w.claim(10); len(list) != 0 {
+	if list := w.claimLetters(10); len(list) != 0 {
 		w.Errorf("a letter is due too early: %+v", list)
 	}
 	w.pass(time.Millisecond)
-	last := w.claim(10)
+	last := w.claimLetters(10)
 	if len(last) != 1 || last[0].Attempts != 3 || last[0].To != "alex@example.com" {
 		w.Fatalf("the letter to be sent again is %+v", last)
 	}
 	w.ok(w.b.Letters.SettleLetter(w.Context(), last[0], mail.Outcome{State: mail.Sent}))
 	w.is(w.b.Letters.SettleLetter(w.Context(), last[0], mail.Outcome{State: mail.Abandoned}), mail.ErrNotFound, "settling it twice")
 	w.pass(24 * time.Hour)
-	if list := w.claim(10); len(list) != 0 {
+	if list := w.claimLetters(10); len(list) != 0 {
 		w.Errorf("a letter that was sent is due: %+v", list)
 	}
 }
@@ -388,18 +388,18 @@ func mailsBounded(w *world) {
 		w.pass(time.Second)
 		w.noticed(from(fmt.Sprint("device ", i), "192.0.2.7"))
 	}
-	if n := len(w.claim(100)); n != sessions.MaxMails {
+	if n := len(w.claimLetters(100)); n != sessions.MaxMails {
 		w.Errorf("%d letters within the hour, want %d", n, sessions.MaxMails)
 	}
 	if n := len(w.open("alex")); n != sessions.MaxMails+3 {
 		w.Errorf("%d notices, want %d", n, sessions.MaxMails+3)
 	}
 	w.pass(sessions.MailWindow - time.Minute) // their leases are over, and so they are claimed once more
-	w.claim(100)
+	w.claimLetters(100)
 	w.pass(2 * time.Minute)
 	w.noticed(from("later", "192.0.2.7"))
 	late := 0
-	for _, l := range w.claim(100) {
+	for _, l := range w.claimLetters(100) {
 		if l.Notice.UserAgent == "agent of later" {
 			late++
 		}
@@ -452,7 +452,7 @@ func raceManyDevices(w *world) {
 	if n := len(w.events(audit.Filter{Types: []audit.Type{audit.NewDevice}})); n != 16 {
 		w.Errorf("%d notices of 16 new devices", n)
 	}
-	if n := len(w.claim(100)); n != sessions.MaxMails {
+	if n := len(w.claimLetters(100)); n != sessions.MaxMails {
 		w.Errorf("%d letters of 16 sign-ins at once, want %d", n, sessions.MaxMails)
 	}
 }
@@ -477,7 +477,7 @@ func raceLetters(w *world) {
 		}
 		return len(list) > 0
 	})
-	for _, l := range w.claim(100) { // those that others had locked when they were asked for
+	for _, l := range w.claimLetters(100) { // those that others had locked when they were asked for
 		got[l.Notice.ID]++
 	}
 	for id, n := range got {
