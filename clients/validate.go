@@ -197,9 +197,10 @@ func (v *validation) links() {
 		}
 	}
 	if uri := v.BackchannelLogoutURI; uri != "" {
-		// OpenID Connect Back-Channel Logout 1.0 §2.2: http is for
-		// confidential clients, and no fragment.
-		v.check("backchannel_logout_uri", -1, urlFault(uri, v.Public()))
+		// OpenID Connect Back-Channel Logout 1.0 §2.2 lets a provider take http
+		// of confidential clients. This one sends nothing over plain http but to
+		// itself: the message says who was where.
+		v.check("backchannel_logout_uri", -1, urlFault(uri, true))
 		if strings.Contains(uri, "#") {
 			v.fault("backchannel_logout_uri", -1, "must have no fragment (OpenID Connect Back-Channel Logout 1.0 §2.2)")
 		}

@@ -59,7 +59,9 @@ func TestValidMetadata(t *testing.T) {
 		"jwks_uri": func(m *Metadata) {
 			m.TokenEndpointAuthMethod, m.JWKSURI = "private_key_jwt", "https://client.example/jwks"
 		},
-		"http for logout":   func(m *Metadata) { m.BackchannelLogoutURI = "http://client.example/logout" },
+		"http for logout": func(m *Metadata) {
+			m.TokenEndpointAuthMethod, m.BackchannelLogoutURI = "none", "http://localhost:9001/logout?tenant=1"
+		},
 		"query in redirect": func(m *Metadata) { m.RedirectURIs = []string{"https://client.example/cb?tenant=1"} },
 		"native": func(m *Metadata) {
 			m.ApplicationType = "native"
@@ -150,9 +152,10 @@ func TestInvalidMetadata(t *testing.T) {
 		{"policy relative", func(m *Metadata) { m.PolicyURI = "/policy" }, "policy_uri", -1},
 		{"tos without host", func(m *Metadata) { m.TosURI = "https:///tos" }, "tos_uri", -1},
 		{"logout with fragment", func(m *Metadata) { m.BackchannelLogoutURI = "https://client.example/#x" }, "backchannel_logout_uri", -1},
-		{"logout of a public client over http", func(m *Metadata) {
-			m.TokenEndpointAuthMethod, m.BackchannelLogoutURI = "none", "http://client.example/"
-		}, "backchannel_logout_uri", -1},
+		{"logout over http", func(m *Metadata) { m.BackchannelLogoutURI = "http://client.example/" }, "backchannel_logout_uri", -1},
+		{"logout at a path", func(m *Metadata) { m.BackchannelLogoutURI = "/logout" }, "backchannel_logout_uri", -1},
+		{"logout of another scheme", func(m *Metadata) { m.BackchannelLogoutURI = "com.example.app:/logout" }, "backchannel_logout_uri", -1},
+		{"logout with credentials", func(m *Metadata) { m.BackchannelLogoutURI = "https://alex:secret@client.example/" }, "backchannel_logout_uri", -1},
 		{"logout session without URI", func(m *Metadata) { m.BackchannelLogoutSID = true }, "backchannel_logout_session_required", -1},
 
 		{"unsigned ID tokens", func(m *Metadata) { m.IDTokenSignedAlg = "none" }, "id_token_signed_response_alg", -1},

@@ -46,6 +46,9 @@ func (s *Server) describe() ([]byte, error) {
 		"request_uri_parameter_supported":                false,
 		"authorization_response_iss_parameter_supported": true,
 		"ui_locales_supported":                           []string{"en", "de"},
+		// OpenID Connect Back-Channel Logout 1.0 §2.1.
+		"backchannel_logout_supported":         true,
+		"backchannel_logout_session_supported": true,
 		// Public clients name themselves at the token and revocation endpoints.
 		"token_endpoint_auth_methods_supported":                    withNone,
 		"token_endpoint_auth_signing_alg_values_supported":         algs,

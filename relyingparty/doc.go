@@ -10,6 +10,7 @@
 // iss parameter (RFC 9207), keeps everything in memory, and is no template for
 // an application that has data of its own to protect.
 //
-// It doesn't receive logout notifications: that its session was ended
-// elsewhere it learns at its next renewal or call of the session API.
+// It receives back-channel logout (OpenID Connect Back-Channel Logout 1.0), at
+// {URL}/backchannel-logout. Where no message comes, it learns that its session
+// was ended elsewhere at its next renewal or call of the session API.
 package relyingparty

@@ -66,6 +66,7 @@ type RelyingParty struct {
 	binding   string        // name of the cookie that binds sign-ins under way to a browser
 	attempts  *shelf[*attempt]
 	visits    *shelf[*visit]
+	told      *backchannel
 	templates map[string]*template.Template
 	styleURL  string
 	theme     int
@@ -119,6 +120,7 @@ func New(cfg Config) (*RelyingParty, error) {
 		},
 		attempts: newShelf[*attempt](cfg.Most, attemptLife, cfg.Now),
 		visits:   newShelf[*visit](cfg.Most, visitLife, cfg.Now),
+		told:     newBackchannel(cfg),
 		theme:    themeOf(cfg.Name),
 		protect:  http.NewCrossOriginProtection(),
 		mux:      http.NewServeMux(),
@@ -176,6 +178,7 @@ func (p *RelyingParty) Mount(m *http.ServeMux) {
 	} {
 		m.Handle(pattern, p.page(h))
 	}
+	m.HandleFunc("POST /backchannel-logout", p.backchannelLogout) // for the issuer, not for browsers
 }
 
 // ServeHTTP answers one request.

@@ -36,6 +36,11 @@ func newShelf[T any](most int, keep time.Duration, now func() time.Time) *shelf[
 func (s *shelf[T]) put(key string, value T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.insert(key, value)
+}
+
+// insert is put, for who holds mu.
+func (s *shelf[T]) insert(key string, value T) {
 	now := s.now()
 	s.items[key] = s.order.PushFront(&item[T]{key: key, used: now, value: value})
 	for last := s.order.Back(); last != nil; last = s.order.Back() {
@@ -44,6 +49,30 @@ func (s *shelf[T]) put(key string, value T) {
 			break
 		}
 		s.drop(last)
+	}
+}
+
+// add puts the zero value under a key, unless there is one: false.
+func (s *shelf[T]) add(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.items[key]; ok {
+		if s.now().Sub(e.Value.(*item[T]).used) < s.keep {
+			return false
+		}
+		s.drop(e)
+	}
+	var zero T
+	s.insert(key, zero)
+	return true
+}
+
+// each calls f with every value, and nothing else is done meanwhile.
+func (s *shelf[T]) each(f func(T)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		f(e.Value.(*item[T]).value)
 	}
 }
 

@@ -31,6 +31,7 @@ func (p *RelyingParty) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	p.told.trusted.Store(i)
 	browser := cookieKey(r, p.binding)
 	if browser == "" {
 		value := random()
@@ -88,7 +89,11 @@ func (p *RelyingParty) callback(w http.ResponseWriter, r *http.Request) error {
 	// A new value, so that whoever planted or knew the former one has nothing.
 	value := random()
 	v.key = keyOf(value)
+	v.of = who{v.subject, v.sid}
 	p.visits.put(v.key, v)
+	if _, over := p.told.over.get(hashed(v.sid)); over {
+		v.overElsewhere.Store(true) // the issuer's message was faster than this answer
+	}
 	p.setCookie(w, p.cookie, value)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -17,6 +18,9 @@ import (
 type visit struct {
 	key    string  // on the shelf
 	issuer *issuer // as it was at the sign-in
+	of     who     // the same
+
+	overElsewhere atomic.Bool // the issuer has told so
 
 	mu sync.Mutex // held during calls with its tokens, so that two tabs don't renew at once
 
@@ -33,6 +37,9 @@ type visit struct {
 	identity     map[string]any
 	user         map[string]any // claims of userinfo; nil: none
 }
+
+// who is whom an ID token was about; logout tokens say the same.
+type who struct{ subject, sid string }
 
 // adopt takes over new tokens, whose ID token was verified.
 func (v *visit) adopt(token *oauth2.Token, identity *oidc.IDToken, now time.Time) error {
@@ -76,6 +83,9 @@ func (p *RelyingParty) open(r *http.Request) *visit {
 	if v.out { // while this waited
 		v.mu.Unlock()
 		return nil
+	}
+	if v.overElsewhere.Load() && !v.ended {
+		v.end()
 	}
 	return v
 }

@@ -231,7 +231,7 @@ See a session ended, in a browser:
   2. Open %s in another tab and click "Sign in": nothing is asked any more (single sign-on).
   3. Go back to %s and reload: it lists both sessions, its own is marked.
   4. Click "End" beside %s.
-  5. Go back to %s and click "Renew now": its session was ended. "Sign in again" wants the password.
+  5. Go back to %s and reload: it was told that its session was ended. "Sign in again" wants the password.
 `, one.url, user.Username, string(user.Password), two.url, one.name, two.name, two.name)
 	b.WriteString("\nIssuers:\n")
 	for _, name := range cfg.AuthorizationServerNames() {

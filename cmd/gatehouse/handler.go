@@ -14,6 +14,7 @@ import (
 
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/configs"
+	"gatehouse.dev/gatehouse/deliveries"
 	"gatehouse.dev/gatehouse/keys"
 	"gatehouse.dev/gatehouse/mail"
 	"gatehouse.dev/gatehouse/oauth"
@@ -47,13 +48,16 @@ type assembly struct {
 	sweeps   []sweepJob   // for a sweeper
 	close    []func()     // ends answers that last, when the server shuts down
 	mails    *mail.Worker // to be run; nil: no mail is sent
+
+	signers  map[string]deliveries.Signer // for a worker of deliveries
+	outgoing *http.Client                 // the same
 }
 
 // assemble puts the whole server together, top to bottom. It reads the database
 // and makes what a first start finds missing: keys, configured users, rows of
 // configured clients. Several nodes may do so at once.
 func (h *house) assemble(ctx context.Context) (*assembly, error) {
-	all := &assembly{}
+	all := &assembly{signers: map[string]deliveries.Signer{}}
 	passwords, err := users.NewPasswords(0)
 	if err != nil {
 		return nil, err
@@ -144,7 +148,9 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 		}
 		all.rings = append(all.rings, ring)
 		all.sweeps = append(all.sweeps, sweep)
+		all.signers[name] = deliveries.Signer{Issuer: h.cfg.Issuer(name), Keys: ring}
 	}
+	all.outgoing = client
 
 	for _, name := range slices.Sorted(maps.Keys(realms)) {
 		if err := h.mountUsersAPI(router, name, realms[name], realms[name].judge); err != nil {

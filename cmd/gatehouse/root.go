@@ -79,7 +79,7 @@ func newRoot(s streams) *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "gatehouse",
 		Short: "OAuth 2.0 authorization server and OpenID Provider that knows who is inside",
-	}, newServe(s), newDemo(s), newConfig(s), newMigrate(s), newUsers(s), newClients(s), newSessions(s), newKeys(s), newAudit(s), newVersion(s))
+	}, newServe(s), newDemo(s), newConfig(s), newMigrate(s), newUsers(s), newClients(s), newSessions(s), newKeys(s), newAudit(s), newDeliveries(s), newVersion(s))
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetIn(s.in)
 	root.SetOut(s.out)

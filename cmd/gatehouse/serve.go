@@ -162,6 +162,11 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 	if err != nil {
 		return nil, err
 	}
+	told := newDeliveryMetrics(h.metrics.registry)
+	messenger, err := h.newMessenger(all.signers, all.outgoing, told)
+	if err != nil {
+		return nil, err
+	}
 	i.ready = &readiness{db: i.db, now: o.now}
 	i.public = newHTTPServer(all.handler, o.logger)
 	for _, end := range all.close {
@@ -211,6 +216,10 @@ func start(ctx context.Context, cfg *configs.Config, o startOptions) (i *instanc
 	if all.mails != nil {
 		i.background.Go(func() { all.mails.Run(background) })
 	}
+	i.db.OnDelivery(messenger.Wake)
+	i.background.Go(func() { messenger.Run(background) })
+	counting := newBacklog(h, told)
+	i.background.Go(func() { counting.run(background) })
 	go i.listen(func() error {
 		if i.public.TLSConfig != nil {
 			return i.public.ServeTLS(public, "", "")
