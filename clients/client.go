@@ -45,6 +45,8 @@ type Metadata struct {
 	PostLogoutRedirectURIs  []string        `json:"post_logout_redirect_uris,omitempty" yaml:"post_logout_redirect_uris"`
 	BackchannelLogoutURI    string          `json:"backchannel_logout_uri,omitempty" yaml:"backchannel_logout_uri"`
 	BackchannelLogoutSID    bool            `json:"backchannel_logout_session_required,omitempty" yaml:"backchannel_logout_session_required"`
+	FrontchannelLogoutURI   string          `json:"frontchannel_logout_uri,omitempty" yaml:"frontchannel_logout_uri"`
+	FrontchannelLogoutSID   bool            `json:"frontchannel_logout_session_required,omitempty" yaml:"frontchannel_logout_session_required"`
 	GrantTypes              []string        `json:"grant_types,omitempty" yaml:"grant_types"`                               // default: authorization_code
 	ResponseTypes           []string        `json:"response_types,omitempty" yaml:"response_types"`                         // default: code where authorization_code is allowed
 	Scope                   string          `json:"scope,omitempty" yaml:"scope"`                                           // space-separated

@@ -20,10 +20,24 @@ const maxURI = 2048
 // freedom (RFC 8252 §8.3). A URI with a fragment, userinfo or characters
 // outside RFC 3986 never matches, whatever is registered.
 func (m *Metadata) MatchRedirectURI(requested string) bool {
+	return m.matches(requested, m.RedirectURIs)
+}
+
+// MatchPostLogoutRedirectURI reports whether requested, the
+// post_logout_redirect_uri of a logout request, is one that the client
+// registered, compared byte by byte (OpenID Connect RP-Initiated Logout 1.0
+// §3), with the one exception of MatchRedirectURI: a native client can't know
+// its port here either.
+func (m *Metadata) MatchPostLogoutRedirectURI(requested string) bool {
+	return m.matches(requested, m.PostLogoutRedirectURIs)
+}
+
+// matches is the rule of MatchRedirectURI for a list of URIs.
+func (m *Metadata) matches(requested string, uris []string) bool {
 	if !plainURI(requested) {
 		return false
 	}
-	if slices.Contains(m.RedirectURIs, requested) {
+	if slices.Contains(uris, requested) {
 		return true
 	}
 	if m.ApplicationType != ApplicationNative {
@@ -33,18 +47,10 @@ func (m *Metadata) MatchRedirectURI(requested string) bool {
 	if !ok {
 		return false
 	}
-	return slices.ContainsFunc(m.RedirectURIs, func(registered string) bool {
+	return slices.ContainsFunc(uris, func(registered string) bool {
 		h, r, ok := splitLoopback(registered)
 		return ok && h == host && r == rest
 	})
-}
-
-// MatchPostLogoutRedirectURI reports whether requested, the
-// post_logout_redirect_uri of a logout request, is one that the client
-// registered, compared byte by byte (OpenID Connect RP-Initiated Logout 1.0
-// §3).
-func (m *Metadata) MatchPostLogoutRedirectURI(requested string) bool {
-	return plainURI(requested) && slices.Contains(m.PostLogoutRedirectURIs, requested)
 }
 
 // Origins are the web origins (RFC 6454 §6.2: scheme, host and, where it is
@@ -54,21 +60,26 @@ func (m *Metadata) MatchPostLogoutRedirectURI(requested string) bool {
 func (m *Metadata) Origins() []string {
 	var origins []string
 	for _, raw := range m.RedirectURIs {
-		u, fault := parseURI(raw)
-		if fault != "" || webFault(u) != "" {
-			continue
+		if origin := Origin(raw); origin != "" {
+			origins = append(origins, origin)
 		}
-		origin := u.Scheme + "://" + strings.ToLower(u.Host)
-		switch {
-		case u.Scheme == "https":
-			origin = strings.TrimSuffix(origin, ":443")
-		default:
-			origin = strings.TrimSuffix(origin, ":80")
-		}
-		origins = append(origins, origin)
 	}
 	slices.Sort(origins)
 	return slices.Compact(origins)
+}
+
+// Origin is the web origin of an http or https URL, as a browser writes it (RFC
+// 6454 §6.2); empty for every other string.
+func Origin(raw string) string {
+	u, fault := parseURI(raw)
+	if fault != "" || webFault(u) != "" {
+		return ""
+	}
+	origin := u.Scheme + "://" + strings.ToLower(u.Host)
+	if u.Scheme == "https" {
+		return strings.TrimSuffix(origin, ":443")
+	}
+	return strings.TrimSuffix(origin, ":80")
 }
 
 // splitLoopback takes http://127.0.0.1:port/rest and http://[::1]:port/rest

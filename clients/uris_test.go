@@ -154,7 +154,10 @@ func TestPostLogoutRedirectURIMatchesExactly(t *testing.T) {
 	for requested, want := range map[string]bool{
 		"http://127.0.0.1:9001/":       true,
 		"https://client.example/bye":   true,
-		"http://127.0.0.1:9002/":       false,
+		"http://127.0.0.1:9002/":       true, // RFC 8252 §7.3
+		"http://127.0.0.1:9002/other":  false,
+		"http://[::1]:9001/":           false,
+		"http://localhost:9001/":       false,
 		"http://127.0.0.1:9001":        false,
 		"https://client.example/bye/":  false,
 		"https://client.example/bye?":  false,
@@ -167,6 +170,10 @@ func TestPostLogoutRedirectURIMatchesExactly(t *testing.T) {
 		if got := m.MatchPostLogoutRedirectURI(requested); got != want {
 			t.Errorf("MatchPostLogoutRedirectURI(%q) = %v, want %v", requested, got, want)
 		}
+	}
+	m.ApplicationType = ApplicationWeb
+	if m.MatchPostLogoutRedirectURI("http://127.0.0.1:9002/") {
+		t.Error("a web client got the freedom of port that RFC 8252 gives native ones")
 	}
 }
 

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -44,6 +45,7 @@ func (m *Metadata) Validate() []Fault {
 	v.redirects()
 	v.authentication()
 	v.links()
+	v.frontChannel()
 	v.tokens()
 	return v.faults
 }
@@ -207,6 +209,37 @@ func (v *validation) links() {
 	} else if v.BackchannelLogoutSID {
 		v.fault("backchannel_logout_session_required", -1, "needs backchannel_logout_uri")
 	}
+}
+
+// frontChannel checks where frames of the sign-out page lead (OpenID Connect
+// Front-Channel Logout 1.0 §2).
+func (v *validation) frontChannel() {
+	uri := v.FrontchannelLogoutURI
+	if uri == "" {
+		if v.FrontchannelLogoutSID {
+			v.fault("frontchannel_logout_session_required", -1, "needs frontchannel_logout_uri")
+		}
+		return
+	}
+	const field = "frontchannel_logout_uri"
+	fault := urlFault(uri, true)
+	query := url.Values{}
+	if u, err := url.Parse(uri); fault == "" && err == nil {
+		query, err = url.ParseQuery(u.RawQuery)
+		if err != nil {
+			fault = "has a malformed query"
+		}
+	}
+	switch {
+	case fault != "":
+	case strings.Contains(uri, "#"):
+		fault = "must have no fragment (OpenID Connect Front-Channel Logout 1.0 §2)"
+	case query.Has("iss") || query.Has("sid"):
+		fault = "must not have the query parameters iss and sid, which are added to it"
+	case !slices.Contains(v.Origins(), Origin(uri)):
+		fault = "must have scheme, host and port of one of the redirect_uris (OpenID Connect Front-Channel Logout 1.0 §2)"
+	}
+	v.check(field, -1, fault)
 }
 
 func (v *validation) tokens() {

@@ -75,6 +75,7 @@ func TestValidMetadata(t *testing.T) {
 			m.IDTokenSignedAlg, m.SubjectType, m.AccessTokenFormat = "EdDSA", "public", "opaque"
 			m.Resources = []string{"https://api.example", "urn:example:api"}
 			m.BackchannelLogoutURI, m.BackchannelLogoutSID = "https://client.example/logout", true
+			m.FrontchannelLogoutURI, m.FrontchannelLogoutSID = "https://CLIENT.example:443/front?tenant=1", true
 			m.Introspection, m.SkipConsent, m.RequirePKCE = true, true, true
 		},
 	} {
@@ -133,6 +134,17 @@ func TestInvalidMetadata(t *testing.T) {
 		{"twice", func(m *Metadata) { m.RedirectURIs = append(m.RedirectURIs, m.RedirectURIs[0]) }, "redirect_uris", 1},
 		{"post-logout http", func(m *Metadata) { m.PostLogoutRedirectURIs = []string{"http://client.example/"} }, "post_logout_redirect_uris", 0},
 		{"post-logout script", func(m *Metadata) { m.PostLogoutRedirectURIs = []string{"javascript:alert(1)"} }, "post_logout_redirect_uris", 0},
+
+		{"front channel http", func(m *Metadata) { m.FrontchannelLogoutURI = "http://client.example/front" }, "frontchannel_logout_uri", -1},
+		{"front channel at another host", func(m *Metadata) { m.FrontchannelLogoutURI = "https://other.example/front" }, "frontchannel_logout_uri", -1},
+		{"front channel at another port", func(m *Metadata) { m.FrontchannelLogoutURI = "https://client.example:8443/front" }, "frontchannel_logout_uri", -1},
+		{"front channel with a user", func(m *Metadata) { m.FrontchannelLogoutURI = "https://a@client.example/front" }, "frontchannel_logout_uri", -1},
+		{"front channel with a fragment", func(m *Metadata) { m.FrontchannelLogoutURI = "https://client.example/front#x" }, "frontchannel_logout_uri", -1},
+		{"front channel with sid", func(m *Metadata) { m.FrontchannelLogoutURI = "https://client.example/front?sid=1" }, "frontchannel_logout_uri", -1},
+		{"front channel with iss", func(m *Metadata) { m.FrontchannelLogoutURI = "https://client.example/front?%69ss=1" }, "frontchannel_logout_uri", -1},
+		{"front channel, malformed query", func(m *Metadata) { m.FrontchannelLogoutURI = "https://client.example/front?a;b" }, "frontchannel_logout_uri", -1},
+		{"front channel script", func(m *Metadata) { m.FrontchannelLogoutURI = "javascript:alert(1)" }, "frontchannel_logout_uri", -1},
+		{"front channel without URI", func(m *Metadata) { m.FrontchannelLogoutSID = true }, "frontchannel_logout_session_required", -1},
 
 		{"unknown method", func(m *Metadata) { m.TokenEndpointAuthMethod = "client_secret_jwt" }, "token_endpoint_auth_method", -1},
 		{"no keys", func(m *Metadata) { m.TokenEndpointAuthMethod = "private_key_jwt" }, "token_endpoint_auth_method", -1},

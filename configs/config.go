@@ -73,6 +73,10 @@ type Login struct {
 	IdleLifetime time.Duration `yaml:"idle_lifetime"`
 	Lifetime     time.Duration `yaml:"lifetime"`
 	Remember     bool          `yaml:"remember"` // whether people may stay signed in when they close the browser
+
+	// LogoutEndsOffline: when people sign out, sessions with offline_access end
+	// too, which outlive the login otherwise.
+	LogoutEndsOffline bool `yaml:"logout_ends_offline"`
 }
 
 // Throttle is how many attempts to sign in may fail before each further one
@@ -133,6 +137,9 @@ type AuthorizationServer struct {
 	Registration string             `yaml:"registration"` // one of the Registration constants
 	SessionAPI   SessionAPI         `yaml:"session_api"`
 	Clients      []clients.Metadata `yaml:"clients"`
+
+	FrontChannelLogout bool `yaml:"front_channel_logout"` // OpenID Connect Front-Channel Logout 1.0
+	SessionManagement  bool `yaml:"session_management"`   // OpenID Connect Session Management 1.0
 }
 
 // Which authorization requests must use PKCE (RFC 7636).

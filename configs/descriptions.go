@@ -40,6 +40,8 @@ var descriptions = map[string]string{
 	"Login.lifetime":      "A login ends after so long in any case. Default: 720h.",
 	"Login.remember":      "Whether people may stay signed in when they close the browser. Default: true.",
 
+	"Login.logout_ends_offline": "Whether sessions with offline_access end, too, when people sign out, instead of outliving the login. Default: false.",
+
 	"Throttle.account": "For one account, known or not; twice as many from a browser that has signed in to it before. 1 to 1000. Default: 10.",
 	"Throttle.address": "For one IPv4 address or IPv6 /64 network. 1 to 1000000. Default: 100.",
 	"Throttle.window":  "The time in which they are counted, and the longest wait. 1s to 24h. Default: 15m.",
@@ -73,6 +75,9 @@ var descriptions = map[string]string{
 	"AuthorizationServer.registration": "Dynamic client registration. This release offers off only.",
 	"AuthorizationServer.session_api":  "What the session API demands and shows.",
 	"AuthorizationServer.clients":      "Clients, in the metadata names of RFC 7591.",
+
+	"AuthorizationServer.front_channel_logout": "Whether the sign-out page tells clients in frames (OpenID Connect Front-Channel Logout 1.0). Default: false.",
+	"AuthorizationServer.session_management":   "Whether clients can watch in a frame who is signed in (OpenID Connect Session Management 1.0). Default: false.",
 
 	"AccessToken.format":      "jwt (RFC 9068) or opaque. Default: jwt.",
 	"AccessToken.signing_alg": "Algorithm of JWT access tokens. Default: ES256.",
@@ -135,4 +140,7 @@ var descriptions = map[string]string{
 	"Metadata.require_pkce":                        "Whether the client must use PKCE, whatever the authorization server demands.",
 	"Metadata.resources":                           "Resources that the client may ask tokens for. Default: all of the authorization server.",
 	"Metadata.introspection":                       "Whether the client may introspect any token of the authorization server.",
+
+	"Metadata.frontchannel_logout_uri":              "What a frame of the sign-out page opens when a session has ended, with front_channel_logout. Scheme, host and port of a redirect URI.",
+	"Metadata.frontchannel_logout_session_required": "Whether the client needs iss and sid in that request. They are always there.",
 }

@@ -79,6 +79,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, a *authorizati
 		s.refuse(w, r, a, err)
 		return
 	}
+	s.putState(w, r, a)
 	need, err := a.signIn(s.now())
 	if err != nil {
 		s.refuse(w, r, a, err)
@@ -115,7 +116,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, a *authorizati
 		return
 	}
 	s.cfg.Touch(sessions.Touch{LoginID: a.login.ID, At: s.now()})
-	s.respond(w, r, a, response.GetParameters())
+	s.respond(w, r, a, s.withState(response.GetParameters(), a))
 }
 
 // loadLogin reads the browser's login and drops what the stamp says of another.

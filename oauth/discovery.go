@@ -22,7 +22,7 @@ func (s *Server) describe() ([]byte, error) {
 	for i, alg := range assertionAlgs {
 		algs[i] = string(alg)
 	}
-	body, err := json.Marshal(map[string]any{
+	metadata := map[string]any{
 		"issuer":                                s.cfg.Issuer,
 		"authorization_endpoint":                s.cfg.Issuer + "/authorize",
 		"token_endpoint":                        s.cfg.Issuer + "/token",
@@ -56,7 +56,9 @@ func (s *Server) describe() ([]byte, error) {
 		"revocation_endpoint_auth_signing_alg_values_supported":    algs,
 		"introspection_endpoint_auth_methods_supported":            authMethods,
 		"introspection_endpoint_auth_signing_alg_values_supported": algs,
-	})
+	}
+	s.describeLogout(metadata)
+	body, err := json.Marshal(metadata)
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}

@@ -239,7 +239,7 @@ func (h *house) start(base string) {
 	servers := map[string]*oauth.Server{}
 	p, err := passwords()
 	h.must(err)
-	pages, err := web.New(web.Config{Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: p, Logins: h.realm, Audit: h.realm,
+	pages, err := web.New(web.Config{Realm: "default", Base: h.base, Servers: servers, Users: h.realm, Passwords: p, Logins: h.realm, Audit: h.realm, Uses: h.realm,
 		Sessions: &sessions.Manager{Realm: h.realm, Now: h.now}, MAC: func(text []byte) []byte { return text }, Cookie: realmCookie,
 		Directory: &sessions.Directory{Manager: &sessions.Manager{Realm: h.realm, Now: h.now}, Store: h.realm, Past: h.realm},
 		Lifetimes: life, Remember: true, Now: h.now, Logger: logger})
@@ -279,7 +279,7 @@ func (h *house) startServer(name string, life sessions.Lifetimes, pages *web.Pag
 		Name: name, Issuer: s.issuer, Keys: s.ring, Store: s.store, Logins: h.realm, Cookie: realmCookie, Static: static,
 		Sessions: &sessions.Manager{Store: s.store, Realm: h.realm, Now: h.now}, Lifetimes: life, AccessTokenFormat: name,
 		Resources: []oauth.Resource{{Identifier: api, Scopes: []string{"api:read"}, IntrospectionClients: []string{"rs"}}, {Identifier: files}},
-		Pages:     oauth.Pages{Login: h.base + "/login", Consent: h.base + "/consent", Error: pages.Error, CookiesBlocked: pages.CookiesBlocked},
+		Pages:     oauth.Pages{Login: h.base + "/login", Consent: h.base + "/consent", Logout: h.base + "/logout", Error: pages.Error, CookiesBlocked: pages.CookiesBlocked},
 		Touch:     func(t sessions.Touch) { _ = h.realm.Touch(ctx, []sessions.Touch{t}) },
 		Now:       h.now, Logger: logger,
 	}
@@ -364,6 +364,7 @@ func staticClients() []clients.Client {
 		client("spa", public), client("spa2", public),
 		client("native", public, func(c *clients.Client) {
 			c.ApplicationType, c.RedirectURIs = clients.ApplicationNative, []string{"http://127.0.0.1/cb", "com.example.app:/cb"}
+			c.PostLogoutRedirectURIs = []string{"http://127.0.0.1/bye", "com.example.app:/bye"}
 		}),
 		client("two", func(c *clients.Client) { c.RedirectURIs = append(c.RedirectURIs, "https://two.example/second?tab=1") }),
 	}
@@ -378,8 +379,9 @@ func client(id string, change ...func(*clients.Client)) clients.Client {
 	c := clients.Client{Static: true, Metadata: clients.Metadata{
 		ClientID: id, ClientSecret: id + "-secret-of-the-house", ClientName: "Client " + id,
 		RedirectURIs: []string{"https://" + id + ".example/cb"}, SkipConsent: true,
-		Scope:      "openid profile email phone address offline_access api:read api:write",
-		GrantTypes: []string{clients.GrantAuthorizationCode, clients.GrantRefreshToken},
+		PostLogoutRedirectURIs: []string{"https://" + id + ".example/bye", "https://" + id + ".example/bye?from=op"},
+		Scope:                  "openid profile email phone address offline_access api:read api:write",
+		GrantTypes:             []string{clients.GrantAuthorizationCode, clients.GrantRefreshToken},
 	}}
 	for _, f := range change {
 		f(&c)

@@ -70,6 +70,9 @@ type hint struct {
 	Subject  string   `json:"sub"`
 	Audience audience `json:"aud"`
 	Session  string   `json:"sid"`
+
+	AuthorizedParty string          `json:"azp"`
+	Events          json.RawMessage `json:"events"` // only logout tokens have it (Back-Channel Logout §2.4)
 }
 
 // readHint verifies an id_token_hint: issued by this server, whenever that was
@@ -83,7 +86,7 @@ func (s *Server) readHint(ctx context.Context, token string) (hint, bool, error)
 		return hint{}, false, nil
 	}
 	var h hint
-	if err := json.Unmarshal(payload, &h); err != nil || h.Issuer != s.cfg.Issuer || h.Subject == "" {
+	if err := json.Unmarshal(payload, &h); err != nil || h.Issuer != s.cfg.Issuer || h.Subject == "" || h.Events != nil {
 		return hint{}, false, nil
 	}
 	return h, true, nil

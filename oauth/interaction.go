@@ -15,9 +15,12 @@ import (
 // Names of the parameters of a page's URL.
 const (
 	pageServer  = "as"
-	pageStamp   = "stamp"
+	pageStamp   = PageStamp
 	pageRequest = "request"
 )
+
+// PageStamp is the field that carries what is sealed.
+const PageStamp = "stamp"
 
 // Interaction is what a page may know of the authorization request that sent
 // the browser to it.

@@ -38,7 +38,7 @@ func TestMetadataIsTheSameAtBothPathsAndNamesOnlyWhatAnswers(t *testing.T) {
 				t.Errorf("%s does not answer: %d", name, a.status)
 			}
 		}
-		if endpoints != 6 {
+		if endpoints != 7 {
 			t.Errorf("%d endpoints in the metadata", endpoints)
 		}
 		for name, want := range map[string][]any{
@@ -73,7 +73,7 @@ func TestMetadataIsTheSameAtBothPathsAndNamesOnlyWhatAnswers(t *testing.T) {
 		if !slices.Contains(m["scopes_supported"].([]any), any("api:read")) {
 			t.Error("a scope of a resource is missing")
 		}
-		for _, path := range []string{"/par", "/register", "/device_authorization", "/end_session", "/authorize/", "/Token", "//token"} {
+		for _, path := range []string{"/par", "/register", "/device_authorization", "/check_session", "/authorize/", "/Token", "//token"} {
 			if a := h.do(bare, http.MethodPost, s.at+path, ""); a.status != http.StatusNotFound {
 				t.Errorf("%s answers %d, but is not announced", path, a.status)
 			}
@@ -148,6 +148,7 @@ func TestServerNeedsAllOfItsParts(t *testing.T) {
 		"logins":          func(c *oauth.Config) { c.Logins = nil },
 		"login page":      func(c *oauth.Config) { c.Pages.Login = "" },
 		"consent page":    func(c *oauth.Config) { c.Pages.Consent = "" },
+		"sign-out page":   func(c *oauth.Config) { c.Pages.Logout = "" },
 		"error page":      func(c *oauth.Config) { c.Pages.Error = nil },
 		"page on cookies": func(c *oauth.Config) { c.Pages.CookiesBlocked = nil },
 	} {

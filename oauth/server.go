@@ -59,6 +59,9 @@ type Config struct {
 	PKCE                string // default: PKCENonce
 	Resources           []Resource
 
+	FrontChannelLogout bool // the sign-out page tells clients in frames (OpenID Connect Front-Channel Logout 1.0)
+	SessionManagement  bool // clients can watch in a frame who is signed in (OpenID Connect Session Management 1.0)
+
 	// ClientAddress tells the browser's IP address. Default: the connection's.
 	ClientAddress func(*http.Request) string
 
@@ -81,6 +84,7 @@ type Resource struct {
 type Pages struct {
 	Login   string // absolute URL of the sign-in page
 	Consent string // absolute URL of the consent page
+	Logout  string // absolute URL of the sign-out page
 	// Error shows an error page for a person: status, an OAuth error code and
 	// a description.
 	Error func(w http.ResponseWriter, r *http.Request, status int, code, description string)
@@ -92,6 +96,7 @@ type Pages struct {
 type Server struct {
 	cfg      Config
 	stamps   Stamps
+	logouts  *keys.Box // seals logout requests
 	opaque   *keys.Box // seals opaque access tokens
 	refresh  *keys.MAC // of refresh tokens
 	fosite   *fosite.Fosite
@@ -110,7 +115,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("oauth: a server needs a name and an issuer")
 	case cfg.Keys == nil, cfg.Store == nil, cfg.Sessions == nil, cfg.Logins == nil:
 		return nil, errors.New("oauth: a server needs keys, a store, sessions and logins")
-	case cfg.Pages.Login == "", cfg.Pages.Consent == "", cfg.Pages.Error == nil, cfg.Pages.CookiesBlocked == nil:
+	case cfg.Pages.Login == "", cfg.Pages.Consent == "", cfg.Pages.Logout == "", cfg.Pages.Error == nil, cfg.Pages.CookiesBlocked == nil:
 		return nil, errors.New("oauth: a server needs all of its pages")
 	}
 	if cfg.AccessTokenFormat == "" {
@@ -151,6 +156,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
 	root := cfg.Keys.Root()
 	s.stamps = Stamps{Box: root.Box("stamp"), Server: cfg.Name, Now: cfg.Now}
+	s.logouts = root.Box("logout request")
 	s.opaque = root.Box("access token")
 	s.refresh = root.MAC("refresh token")
 	var err error
@@ -180,6 +186,7 @@ func (s *Server) Mount(r *mux.Router) {
 	} {
 		r.Path(path).Handler(handler)
 	}
+	s.mountLogout(r)
 }
 
 // client returns a static or registered client, or ErrNotFound.

@@ -77,6 +77,8 @@ type issuer struct {
 	oauth    oauth2.Config
 	sendsISS bool // its authorization responses have iss (RFC 9207 §3)
 	userinfo bool
+
+	endSession string // URL of its logout endpoint; empty: it has none
 }
 
 // discover reads the metadata (OpenID Connect Discovery 1.0 §4). Returns
@@ -96,6 +98,7 @@ func (p *RelyingParty) discover(ctx context.Context) (*issuer, error) {
 		Userinfo      string `json:"userinfo_endpoint"`
 		JWKS          string `json:"jwks_uri"`
 		SendsISS      bool   `json:"authorization_response_iss_parameter_supported"`
+		EndSession    string `json:"end_session_endpoint"`
 	}
 	if err := provider.Claims(&metadata); err != nil {
 		return nil, fmt.Errorf("%w has unusable metadata: %w", errRefused, err)
@@ -103,6 +106,9 @@ func (p *RelyingParty) discover(ctx context.Context) (*issuer, error) {
 	endpoints := []string{metadata.Authorization, metadata.Token, metadata.JWKS}
 	if metadata.Userinfo != "" {
 		endpoints = append(endpoints, metadata.Userinfo)
+	}
+	if metadata.EndSession != "" {
+		endpoints = append(endpoints, metadata.EndSession)
 	}
 	for _, endpoint := range endpoints {
 		u, err := webURL(endpoint)
@@ -119,6 +125,8 @@ func (p *RelyingParty) discover(ctx context.Context) (*issuer, error) {
 		oauth:    p.oauth,
 		sendsISS: metadata.SendsISS,
 		userinfo: metadata.Userinfo != "",
+
+		endSession: metadata.EndSession,
 	}
 	i.oauth.Endpoint = provider.Endpoint()
 	// Not found out by trial: a second trial would spend the code twice.

@@ -205,13 +205,15 @@ type userView struct {
 	Identity   []fact // ID token claims
 	Now        time.Time
 	HasProfile bool // Person is from userinfo
+	CanSignOut bool // the issuer has a logout endpoint
 }
 
 // userPage is the page of somebody who is signed in. The notice is shown once.
 func (p *RelyingParty) userPage(v *visit, list *sessionList, listErr error) page {
 	now := p.cfg.Now()
 	u := userView{Name: v.name(), Notice: v.notice, Bad: v.bad, List: list, Preview: preview(v.accessToken), Refresh: v.refreshToken != "",
-		Renewed: clock(v.renewed), Identity: facts(v.identity), Now: now, HasProfile: v.user != nil}
+		Renewed: clock(v.renewed), Identity: facts(v.identity), Now: now, HasProfile: v.user != nil,
+		CanSignOut: v.issuer.endSession != ""}
 	v.notice = ""
 	u.Person = facts(v.user)
 	switch {

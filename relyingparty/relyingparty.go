@@ -67,6 +67,7 @@ type RelyingParty struct {
 	attempts  *shelf[*attempt]
 	visits    *shelf[*visit]
 	told      *backchannel
+	leavings  *shelf[leaving]
 	templates map[string]*template.Template
 	styleURL  string
 	theme     int
@@ -121,6 +122,7 @@ func New(cfg Config) (*RelyingParty, error) {
 		attempts: newShelf[*attempt](cfg.Most, attemptLife, cfg.Now),
 		visits:   newShelf[*visit](cfg.Most, visitLife, cfg.Now),
 		told:     newBackchannel(cfg),
+		leavings: newShelf[leaving](cfg.Most, attemptLife, cfg.Now),
 		theme:    themeOf(cfg.Name),
 		protect:  http.NewCrossOriginProtection(),
 		mux:      http.NewServeMux(),
@@ -171,6 +173,8 @@ func (p *RelyingParty) Mount(m *http.ServeMux) {
 		"POST /sessions/end":        p.postEnd,
 		"POST /sessions/end-others": p.postEndOthers,
 		"POST /log-out":             p.postLogOut,
+		"POST /sign-out":            p.postSignOut,
+		"GET " + signedOutPath:      p.signedOut,
 		"GET /logged-out":           p.loggedOut,
 		"GET /style.css":            p.style,
 		"GET /icon.svg":             p.icon,

@@ -265,7 +265,7 @@ func TestPostsOfOtherSitesAndStrangersDoNothing(t *testing.T) {
 	p := openParty(t, f)
 	p.signIn()
 	calls := len(f.calls)
-	for _, path := range []string{"/sign-in", "/renew", "/sessions/end", "/sessions/end-others", "/log-out"} {
+	for _, path := range []string{"/sign-in", "/renew", "/sessions/end", "/sessions/end-others", "/log-out", "/sign-out"} {
 		for _, headers := range [][]string{
 			{"Sec-Fetch-Site", "cross-site", "Origin", "https://attacker.example"},
 			{"Sec-Fetch-Site", "same-site", "Origin", "http://127.0.0.1:1"},

@@ -36,6 +36,8 @@ type visit struct {
 	sid          string // OpenID Connect session id; empty: none
 	identity     map[string]any
 	user         map[string]any // claims of userinfo; nil: none
+
+	idToken string // the latest, as it came: the hint of a sign-out
 }
 
 // who is whom an ID token was about; logout tokens say the same.
@@ -55,6 +57,7 @@ func (v *visit) adopt(token *oauth2.Token, identity *oidc.IDToken, now time.Time
 		return fmt.Errorf("%w: ID token: claims", errRefused)
 	}
 	v.subject, v.identity = identity.Subject, claims
+	v.idToken, _ = token.Extra("id_token").(string)
 	v.sid, _ = claims["sid"].(string)
 	return nil
 }
@@ -62,7 +65,7 @@ func (v *visit) adopt(token *oauth2.Token, identity *oidc.IDToken, now time.Time
 // end notes that the session is over elsewhere.
 func (v *visit) end() {
 	v.ended = true
-	v.accessToken, v.refreshToken, v.notice = "", "", ""
+	v.accessToken, v.refreshToken, v.idToken, v.notice = "", "", "", ""
 }
 
 // say is shown on the next page.
@@ -254,5 +257,5 @@ func (p *RelyingParty) postLogOut(w http.ResponseWriter, r *http.Request) error 
 }
 
 func (p *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
-	return p.show(w, r, page{name: "loggedout", title: "You are logged out", data: r.URL.RawQuery == "alone"})
+	return p.show(w, r, page{name: "loggedout", title: "You are logged out", data: r.URL.RawQuery})
 }

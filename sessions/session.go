@@ -136,7 +136,11 @@ type Ending struct {
 	Reason  Reason
 	At      time.Time
 	Effects []Effect // written in the same transaction
+	Asked   Asker    // with Login: the client at whose request the user ends it; for the record
 }
+
+// Asker is a client that asked for a sign-out. The zero value is none.
+type Asker struct{ AuthorizationServer, ClientID string }
 
 // Effect is a change that belongs into the transaction of an ending. A store
 // knows all of them.

@@ -91,8 +91,9 @@ func (e ender) auditSessions(event audit.Type, when, server string, ids []string
 // auditLogins tells of logins, chosen by where, that have just ended.
 func (e ender) auditLogins(where string, args ...any) error {
 	all := append([]any{e.realm, e.prefix("l")}, e.head(audit.LoginEnded)...)
+	all = append(all, e.ending.Asked.AuthorizationServer, legible(e.ending.Asked.ClientID, maxDetail))
 	all = append(all, e.tail()...)
-	_, err := e.c.exec(auditInsert+`SELECT CAST(? AS TEXT), CAST(? AS TEXT) || l.id, `+auditHead+`, '', l.user_id, '', '', l.id, `+auditTail+`
+	_, err := e.c.exec(auditInsert+`SELECT CAST(? AS TEXT), CAST(? AS TEXT) || l.id, `+auditHead+`, CAST(? AS TEXT), l.user_id, CAST(? AS TEXT), '', l.id, `+auditTail+`
 		FROM logins l WHERE l.realm = ? AND `+where+` AND l.ended_at = ?`+auditOnce,
 		append(append(append(all, e.realm), args...), e.at)...)
 	return err

@@ -123,7 +123,7 @@ func (r *Realm) End(ctx context.Context, target sessions.Target, ending sessions
 	var n int
 	err := r.db.transact(ctx, func(c conn) error {
 		now := r.db.now()
-		e := newEnder(c, r.name, r.life, ending, now)
+		e := r.newEnder(c, ending, now)
 		if target.User != "" {
 			if target.OfUser != "" && target.OfUser != target.User {
 				return sessions.ErrNotFound

@@ -19,7 +19,7 @@ func (r *Realm) endEntry(ctx context.Context, target sessions.Target, ending ses
 	var n int
 	err := r.db.transact(ctx, func(c conn) error {
 		now := r.db.now()
-		e := newEnder(c, r.name, r.life, ending, now)
+		e := r.newEnder(c, ending, now)
 		if err := e.lockUsersOfEffects(); err != nil {
 			return err
 		}

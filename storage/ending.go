@@ -22,6 +22,8 @@ type ender struct {
 	life   sessions.Lifetimes
 	ending sessions.Ending
 	at     int64
+
+	detachesNone bool // a login ends with its sessions with offline_access
 }
 
 func newEnder(c conn, realm string, life sessions.Lifetimes, ending sessions.Ending, now time.Time) ender {
@@ -29,6 +31,13 @@ func newEnder(c conn, realm string, life sessions.Lifetimes, ending sessions.End
 		ending.At = now
 	}
 	return ender{c: c, realm: realm, life: life, ending: ending, at: stamp(ending.At)}
+}
+
+// newEnder is an ender of what people and operators end in the realm.
+func (r *Realm) newEnder(c conn, ending sessions.Ending, now time.Time) ender {
+	e := newEnder(c, r.name, r.life, ending, now)
+	e.detachesNone = r.endsOffline && ending.Reason == sessions.ReasonLogout
+	return e
 }
 
 // doomed is a session that is locked and will end, or be detached.
@@ -212,6 +221,9 @@ func (e ender) endLogin(id string) (int, error) {
 	rows, err := e.lockSessions(ofLogin, e.realm, id)
 	if err != nil || len(rows) == 0 {
 		return 0, err
+	}
+	if e.detachesNone {
+		return e.endSessions(rows)
 	}
 	// Only now, with the sessions locked: a code redeemed in between counts.
 	outliving := map[doomed]bool{}

@@ -77,8 +77,11 @@ func handles(db *DB) storagetest.Handles {
 			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes, ScanLimit: time.Minute,
 				Servers: map[string]sessions.Lifetimes{"myAS": storagetest.Lifetimes, "other": storagetest.Lifetimes}})
 		},
-		Deliveries:      db,
-		OnDelivery:      db.OnDelivery,
+		Deliveries: db,
+		OnDelivery: db.OnDelivery,
+		Thorough: func(name string) storagetest.RealmStore {
+			return db.Realm(RealmConfig{Name: name, Lifetimes: storagetest.Lifetimes, LogoutEndsOffline: true})
+		},
 		ErrClientExists: ErrClientExists,
 		Letters:         db,
 	}

@@ -22,6 +22,9 @@ type RealmConfig struct {
 	// ScanLimit is how long one statement of a list with conditions may take.
 	// Default: 3 s.
 	ScanLimit time.Duration
+	// LogoutEndsOffline: a user who ends a login ends its sessions with
+	// offline_access too, which are detached otherwise.
+	LogoutEndsOffline bool
 }
 
 // Realm is a database as one realm sees it: users, logins, and endings across
@@ -35,6 +38,8 @@ type Realm struct {
 	servers   map[string]sessions.Lifetimes
 	scanLimit time.Duration
 	alone     string // liveSession with the idle lifetimes of the realm's servers
+
+	endsOffline bool // RealmConfig.LogoutEndsOffline
 }
 
 var (
@@ -51,7 +56,8 @@ func (db *DB) Realm(config RealmConfig) *Realm {
 		config.ScanLimit = defaultScanLimit
 	}
 	return &Realm{roots: roots{db: db, owner: "realm:" + config.Name}, db: db, name: config.Name, life: config.Lifetimes,
-		servers: config.Servers, scanLimit: config.ScanLimit, alone: liveSessionOf(config.Servers)}
+		servers: config.Servers, scanLimit: config.ScanLimit, alone: liveSessionOf(config.Servers),
+		endsOffline: config.LogoutEndsOffline}
 }
 
 // userRow is a user as it is stored.

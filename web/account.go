@@ -189,14 +189,16 @@ func (p *Pages) postEnd(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		return err
 	}
 	if id == v.login.ID {
-		return p.signedOut(w, r)
+		return p.toSignedOut(w, r)
 	}
 	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", "ended"))
 }
 
-// signedOut takes the cookie of a login that has ended, and says so.
-func (p *Pages) signedOut(w http.ResponseWriter, r *http.Request) error {
+// toSignedOut takes the cookies of a login that has ended, and goes to the page
+// that says so.
+func (p *Pages) toSignedOut(w http.ResponseWriter, r *http.Request) error {
 	p.cfg.Cookie.Clear(w)
+	p.cfg.Cookie.State().Put(w, r, nil)
 	return p.redirect(w, r, p.path+"/logout")
 }
 
@@ -243,7 +245,7 @@ func (p *Pages) postEndMany(w http.ResponseWriter, r *http.Request, v *visitor) 
 		if err := p.cfg.Directory.EndAllOwn(r.Context(), v.person(), false); err != nil {
 			return err
 		}
-		return p.signedOut(w, r)
+		return p.toSignedOut(w, r)
 	}
 	if err := p.cfg.Directory.EndOthers(r.Context(), v.person()); err != nil {
 		return err

@@ -152,7 +152,7 @@ func TestTemplatesUseTheCatalogue(t *testing.T) {
 			program.Write(source)
 		}
 	}
-	made := regexp.MustCompile(`^(account\.tab\.|done\.|end\.(others|all)\.|reason\.|error\.[a-z]+\.(title|text)|scope\.|month\.|wait\.|date$|time\.utc$|login\.(empty|wrong|locked|busy|throttled)|[a-z]+\.title$|consent\.(about|policy|terms))`)
+	made := regexp.MustCompile(`^(account\.tab\.|done\.|end\.(others|all)\.|reason\.|error\.[a-z]+\.(title|text)|scope\.|month\.|wait\.|date$|time\.utc$|login\.(empty|wrong|locked|busy|throttled)|[a-z]+\.title$|consent\.(about|policy|terms)|logout\.more)`)
 	for key := range english.of {
 		name, _ := base(key)
 		if !used[key] && !made.MatchString(key) && !strings.Contains(program.String(), strconv.Quote(name)) {

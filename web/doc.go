@@ -6,7 +6,10 @@
 // A page does one job. Sign-in and consent find the authorization request that
 // sent the browser in sealed form fields (package oauth), write what the user
 // did into its stamp and send the browser back to /authorize, which alone
-// decides what comes next. No page redirects anywhere else.
+// decides what comes next. Sign-out finds what an application asked for at
+// /end_session in the same way, and is the one page that sends the browser to an
+// application itself: to a URI that it registered for that. No page redirects
+// anywhere else.
 //
 // No page loads anything from another host. The logos of clients are fetched by
 // us, once for all browsers, and served from our own origin.

@@ -114,6 +114,7 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	static[0].PolicyURI = "https://album.example/privacy"
 	static[0].ClientURI, static[0].TosURI = "javascript:alert(1)", "ftp://album.example/terms"
 	static[2].SkipConsent = true
+	static[2].FrontchannelLogoutURI = "https://house.example/front"
 	static[3].GrantTypes = []string{"authorization_code"}
 	static[4].Scope += " phone address photos:write files.readwrite.all:including_shared_ones"
 	static[4].ClientURI, static[4].PolicyURI, static[4].TosURI = "https://long.example/", "https://long.example/privacy", "https://long.example/terms"
@@ -136,7 +137,7 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	servers := map[string]*oauth.Server{}
 	cookie := sessions.Cookie{Realm: "default"}
 	cfg := web.Config{
-		Audit:     h.realm,
+		Audit: h.realm, Uses: h.realm,
 		Directory: &sessions.Directory{Manager: h.manager, Store: h.realm, Past: h.realm},
 		MAC: func(text []byte) []byte {
 			m := hmac.New(sha256.New, []byte("key of the house"))
@@ -154,9 +155,10 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	must(err)
 	h.server, err = oauth.New(oauth.Config{
 		Name: "myAS", Issuer: h.issuer, Keys: ring, Store: store, Logins: h.realm, Cookie: cookie, Static: static,
-		Sessions:  &sessions.Manager{Store: store, Realm: h.realm, Now: h.now},
-		Lifetimes: houseLifetimes, Now: h.now, Logger: logger, Resources: []oauth.Resource{{Identifier: "https://api.example/photos/v1"}},
-		Pages: oauth.Pages{Login: h.base + "/login", Consent: h.base + "/consent", Error: h.pages.Error, CookiesBlocked: h.pages.CookiesBlocked},
+		Sessions:           &sessions.Manager{Store: store, Realm: h.realm, Now: h.now},
+		FrontChannelLogout: true,
+		Lifetimes:          houseLifetimes, Now: h.now, Logger: logger, Resources: []oauth.Resource{{Identifier: "https://api.example/photos/v1"}},
+		Pages: oauth.Pages{Login: h.base + "/login", Consent: h.base + "/consent", Logout: h.base + "/logout", Error: h.pages.Error, CookiesBlocked: h.pages.CookiesBlocked},
 	})
 	must(err)
 	servers["myAS"] = h.server
@@ -176,7 +178,7 @@ func open(t *testing.T, change func(*web.Config)) *house {
 func houseClient(id, name string) clients.Client {
 	c := clients.Client{Metadata: clients.Metadata{
 		ClientID: id, ClientSecret: id + "-secret-of-the-house", ClientName: name,
-		RedirectURIs: []string{"https://" + id + ".example/callback"}, Scope: "openid profile email offline_access photos:read",
+		RedirectURIs: []string{"https://" + id + ".example/callback"}, PostLogoutRedirectURIs: []string{"https://" + id + ".example/bye"}, Scope: "openid profile email offline_access photos:read",
 		GrantTypes: []string{"authorization_code", "refresh_token"},
 	}}
 	c.Defaults(clients.FormatJWT)

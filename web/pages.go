@@ -55,6 +55,7 @@ type Config struct {
 	Cookie    sessions.Cookie     // required
 	Lifetimes sessions.Lifetimes  // LoginAbsolute is required
 	Remember  bool                // offer "stay signed in"
+	Uses      sessions.UseStore   // required; says on the sign-out page what ends
 
 	// Throttle limits how often passwords can be guessed; the realm's.
 	// Default: nothing does.
@@ -128,8 +129,8 @@ func New(cfg Config) (*Pages, error) {
 		base.RawQuery != "", base.Fragment != "", strings.HasSuffix(base.Path, "/"):
 		return nil, fmt.Errorf("web: base URL %q is not an absolute http or https URL without trailing slash", cfg.Base)
 	case cfg.Realm == "" || cfg.Servers == nil || cfg.Users == nil || cfg.Passwords == nil ||
-		cfg.Logins == nil || cfg.Sessions == nil || cfg.Sessions.Realm == nil || cfg.Cookie.Realm == "" || cfg.Audit == nil:
-		return nil, errors.New("web: realm, servers, users, passwords, logins, sessions, cookie and audit are required")
+		cfg.Logins == nil || cfg.Sessions == nil || cfg.Sessions.Realm == nil || cfg.Cookie.Realm == "" || cfg.Audit == nil || cfg.Uses == nil:
+		return nil, errors.New("web: realm, servers, users, passwords, logins, sessions, cookie, audit and uses are required")
 	case cfg.Directory == nil || cfg.Directory.Manager == nil || cfg.Directory.Store == nil || cfg.Directory.Past == nil || cfg.MAC == nil:
 		return nil, errors.New("web: a directory with manager, store and past, and a MAC, are required")
 	case cfg.Lifetimes.LoginAbsolute <= 0:

@@ -42,9 +42,13 @@ func TestHeadersOfEveryPage(t *testing.T) {
 	in := h.browser()
 	consent := atConsent(h, in, h.request("album"), "alex", alexPassword)
 	login := h.browser().get(h.request("album"))
+	leaving := h.browser()
+	leaving.signIn(h.request("house"), "alex", alexPassword)
+	h.uses(leaving, "house")
 	const (
 		leaves = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 		strict = leaves + "; form-action 'self'"
+		framed = leaves + "; frame-src https://house.example; form-action 'self'"
 		file   = "default-src 'none'; frame-ancestors 'none'; sandbox"
 		svg    = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 	)
@@ -70,6 +74,11 @@ func TestHeadersOfEveryPage(t *testing.T) {
 		{"cookies blocked", h.browser().get(consent.url), 400, strict},
 		{"logout", in.get(h.base + "/logout"), 200, strict},
 		{"signed out", h.browser().get(h.base + "/logout"), 200, strict},
+		{"logout for an application", in.get(h.endSession("client_id", "album", "post_logout_redirect_uri", "https://album.example/bye")), 200, leaves},
+		{"logout for an application without a page", in.get(h.endSession("client_id", "album")), 200, strict},
+		{"signed out, with a way back", h.browser().get(h.endSession("client_id", "album", "post_logout_redirect_uri", "https://album.example/bye")), 200, strict},
+		{"signed out, with frames", leaving.submit(leaving.get(h.base + "/logout")), 200, framed},
+		{"logout refused", in.get(h.endSession("client_id", "nobody")), 400, strict},
 		{"method", in.do(http.MethodPut, h.base+"/login", ""), 405, strict},
 		{"cross-site", in.do(http.MethodPost, h.base+"/login", "", "Sec-Fetch-Site", "cross-site"), 403, strict},
 		{"missing file", in.get(h.base + "/static/none.css"), 404, strict},
@@ -151,7 +160,7 @@ func TestPostsOfOtherSitesAreRefused(t *testing.T) {
 		t.Error("logins have changed")
 	}
 	b.do(http.MethodPost, consentTo, decide.Encode(), "Sec-Fetch-Site", "", "Origin", own).expect(303)
-	b.do(http.MethodPost, h.base+"/logout", "", "Sec-Fetch-Site", "", "Origin", own).expect(303)
+	b.do(http.MethodPost, h.base+"/logout", "", "Sec-Fetch-Site", "", "Origin", own).expect(200, "You are signed out")
 }
 
 // TestForeignStampsAreRefused with words that help.
@@ -254,15 +263,15 @@ func TestSigningOut(t *testing.T) {
 	if len(h.logins("alex")) != 2 {
 		t.Fatal("a GET has ended a login")
 	}
-	a := b.submit(page).expect(303)
-	if a.location() != "/realms/default/logout" || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") || b.cookie() != "" {
+	a := b.submit(page).expect(200, "You are signed out")
+	if a.location() != "" || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") || b.cookie() != "" {
 		t.Errorf("sent to %s, cookie %q", a.location(), a.header.Get("Set-Cookie"))
 	}
 	if len(h.logins("alex")) != 1 {
 		t.Error("not exactly this browser's login has ended")
 	}
 	b.get(h.base+"/logout").expect(200, "You are signed out")
-	b.submit(page).expect(303) // once more, by the back button
+	b.submit(page).expect(200, "You are signed out") // once more, by the back button
 	elsewhere.get(h.base+"/logout").expect(200, "Sign out?")
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -14,10 +15,11 @@ var templateFiles embed.FS
 
 // page is one page to be shown.
 type page struct {
-	name    string // of its template
-	title   string // catalogue key
-	status  int    // 0: 200
-	leaves  bool   // its form may end in a redirect to a client
+	name    string   // of its template
+	title   string   // catalogue key
+	status  int      // 0: 200
+	leaves  bool     // its form may end in a redirect to a client
+	frames  []string // origins of what it shows in frames
 	locales []string
 	frame   *frame // what stands around a page for who is signed in; nil: nothing
 	fetches bool   // our script may ask our own origin from it
@@ -91,6 +93,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg page) error {
 	if err := p.templates[pg.name].Execute(&body, v); err != nil {
 		return fmt.Errorf("rendering page %s: %w", pg.name, err)
 	}
+	secure(w.Header(), pg.leaves, pg.frames...)
 	secure(w.Header(), pg.leaves)
 	if pg.fetches {
 		w.Header().Set("Content-Security-Policy", w.Header().Get("Content-Security-Policy")+"; connect-src 'self'")
@@ -126,11 +129,16 @@ const (
 	svgPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 )
 
-// secure sets the headers that every page has. leaves marks sign-in and consent,
-// whose policy has no form-action: Chromium applies it to every redirect that
-// follows the form, up to the client. They are also shown in popup windows.
-func secure(h http.Header, leaves bool) {
+// secure sets the headers that every page has. leaves marks sign-in, consent and
+// a sign-out that an application asked for, whose policy has no form-action:
+// Chromium applies it to every redirect that follows the form, up to the client.
+// They are also shown in popup windows. frames are the origins that the page may
+// have in frames.
+func secure(h http.Header, leaves bool, frames ...string) {
 	policy := pagePolicy
+	if len(frames) > 0 {
+		policy += "; frame-src " + strings.Join(frames, " ")
+	}
 	if !leaves {
 		policy += "; form-action 'self'"
 	}

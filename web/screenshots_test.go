@@ -223,6 +223,22 @@ var scenes = []scene{
 		w.open(w.h.base + "/logout")
 	}},
 	{"signed-out", plain, func(w walker) { w.open(w.h.base + "/logout") }},
+	{"sign-out-asked", plain, func(w walker) {
+		w.leaving("album", "house", "long")
+		w.open(w.h.endSession("client_id", "album", "post_logout_redirect_uri", "https://album.example/bye"))
+	}},
+	{"sign-out-asked-other", branded, func(w walker) {
+		w.leaving("album")
+		w.open(w.h.endSession("client_id", "long", "logout_hint", "maximiliane@example.org"))
+	}},
+	{"signed-out-ended", plain, func(w walker) {
+		w.leaving("album", "house", "long")
+		w.open(w.h.base + "/logout")
+		w.press("form[action$='/logout'] button")
+	}},
+	{"signed-out-back", plain, func(w walker) {
+		w.open(w.h.endSession("client_id", "album", "post_logout_redirect_uri", "https://album.example/bye"))
+	}},
 	{"error-request", plain, func(w walker) { w.open(w.h.request("album", "redirect_uri", "https://other.example/")) }},
 	{"error-link", plain, func(w walker) {
 		w.open(w.h.base + "/login?" + url.Values{"as": {"myAS"}, "stamp": {"x"}, "request": {"client_id=album"}}.Encode())

@@ -23,7 +23,7 @@ func (b *browser) enter(username, password string) answer {
 func TestSignInForOurOwnPages(t *testing.T) {
 	h := open(t, nil)
 	b := h.browser()
-	page := b.get(h.base + "/account").expect(200, "to see your account", `name="to" value="account"`)
+	page := b.get(h.base+"/account").expect(200, "to see your account", `name="to" value="account"`)
 	if !strings.HasSuffix(page.url, "/login?to=account") {
 		t.Errorf("the way to the account leads to %s", page.url)
 	}

@@ -141,6 +141,9 @@ func (v view) Wait(d time.Duration) (string, error) {
 	return v.texts.plural(unit, n)
 }
 
+// Plural is the text of a key for n things.
+func (v view) Plural(key string, n int) (string, error) { return v.texts.plural(key, int64(n)) }
+
 // up is how often the unit fits into d, rounded up.
 func up(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 

@@ -185,7 +185,7 @@ func (d *demoParty) listen(cfg *configs.Config) (err error) {
 	}
 	d.url = fmt.Sprintf("http://localhost:%d", portOf(d.listener))
 	client.RedirectURIs = []string{d.url + "/callback"}
-	client.PostLogoutRedirectURIs = []string{d.url + "/"}
+	client.PostLogoutRedirectURIs = []string{d.url + "/", d.url + "/signed-out"}
 	client.BackchannelLogoutURI = d.url + "/backchannel-logout"
 	return nil
 }

@@ -143,6 +143,9 @@ func TestOversizedInputsAreRefused(t *testing.T) {
 			{"sign-in of the realm", "POST", o.URL + "/realms/default/login", form, "", "username=" + strings.Repeat("x", 64<<10), 413, ""},
 			{"consent", "POST", o.URL + "/consent", form, "", "decision=allow&stamp=" + strings.Repeat("x", 64<<10), 413, ""},
 			{"sign-out", "POST", o.URL + "/logout", form, "", strings.Repeat("x", 64<<10+1), 413, ""},
+			{"posted logout request", "POST", issuer + "/end_session", form, "", "client_id=web&x=" + strings.Repeat("x", 8<<10), 413, ""},
+			{"logout request", "GET", issuer + "/end_session?client_id=web&x=" + strings.Repeat("x", 8<<10), "", "", "", 400, ""},
+			{"sign-out page, long stamp", "GET", o.URL + "/logout?as=" + as + "&stamp=" + strings.Repeat("x", 50_000), "", "", "", 200, ""},
 			{"login page, long request", "GET", o.URL + "/login?as=" + as + "&stamp=x&request=" + strings.Repeat("x", 50_000), "", "", "", 400, ""},
 		} {
 			header := http.Header{"Accept": {"*/*"}}
@@ -228,7 +231,8 @@ func TestMethodsAndContentTypesOfEveryEndpoint(t *testing.T) {
 			issuer + "/authorize": "GET, POST", issuer + "/token": postAlone, issuer + "/introspect": postAlone, issuer + "/revoke": postAlone, issuer + "/userinfo": "GET, POST",
 			issuer + "/jwks": "GET, HEAD", issuer + "/.well-known/openid-configuration": "GET, HEAD", issuer + "/.well-known/oauth-authorization-server": "GET, HEAD",
 			o.URL + "/.well-known/oauth-authorization-server" + strings.TrimPrefix(issuer, o.URL): "GET, HEAD", issuer + "/session-api.yaml": "GET, HEAD, OPTIONS",
-			o.URL + "/login": "GET, HEAD, POST", o.URL + "/consent": "GET, HEAD, POST", o.URL + "/logout": "GET, HEAD, POST",
+			issuer + "/end_session": "GET, POST",
+			o.URL + "/login":        "GET, HEAD, POST", o.URL + "/consent": "GET, HEAD, POST", o.URL + "/logout": "GET, HEAD, POST",
 			o.URL + "/realms/default/login": "GET, HEAD, POST", o.URL + "/realms/default/consent": "GET, HEAD, POST", o.URL + "/realms/default/logout": "GET, HEAD, POST",
 		}
 		for name, value := range sent(t, http.MethodGet, issuer+"/.well-known/openid-configuration", nil, nil).json {
@@ -264,7 +268,7 @@ func TestMethodsAndContentTypesOfEveryEndpoint(t *testing.T) {
 					posted(t, o.party(as, "web"), path, content, proof).mustFail(t, as+path+" with "+kind, http.StatusUnsupportedMediaType, "invalid_request")
 				}
 			}
-			for _, address := range []string{issuer + "/authorize", o.URL + "/login", o.URL + "/consent", o.URL + "/logout", o.URL + "/realms/default/login"} {
+			for _, address := range []string{issuer + "/authorize", issuer + "/end_session", o.URL + "/login", o.URL + "/consent", o.URL + "/logout", o.URL + "/realms/default/login"} {
 				r := sent(t, http.MethodPost, address, strings.NewReader("client_id=web&username=alex&password=alex-demo"), header)
 				if r.status != http.StatusUnsupportedMediaType || !strings.HasPrefix(r.header.Get("Content-Type"), "text/html") || r.header.Get("Location") != "" || r.header.Get("Set-Cookie") != "" {
 					t.Errorf("POST %s with %q: %d, %v", address, kind, r.status, r.header)

@@ -37,6 +37,7 @@ type office struct {
 	mu      sync.Mutex
 	parties map[string]*relyingParty // by the path of their redirect URI
 	next    string                   // where the relying parties send the browser on; empty: nowhere
+	told    []string                 // requests of frames: path and query
 }
 
 // openOffice starts a server on a database (empty: a SQLite file) with the
@@ -62,6 +63,10 @@ func openOfficeWith(t testing.TB, options serverOptions, changes ...func(*config
 			for _, m := range officeClients() {
 				if len(m.GrantTypes) > 1 {
 					m.RedirectURIs = []string{o.app.URL + "/" + name + "/" + m.ClientID}
+					m.PostLogoutRedirectURIs = []string{o.app.URL + byePath + m.ClientID}
+					if m.ApplicationType != clients.ApplicationNative {
+						m.FrontchannelLogoutURI = o.app.URL + frontPath + m.ClientID
+					}
 				}
 				if m.ApplicationType == clients.ApplicationNative {
 					m.RedirectURIs = []string{"http://127.0.0.1/" + name + "/" + m.ClientID}
@@ -171,6 +176,9 @@ func (rp *relyingParty) Begin(options ...oauth2.AuthCodeOption) (request, state 
 
 // callback is the redirect URI of every relying party, for GET and form_post.
 func (o *office) callback(w http.ResponseWriter, r *http.Request) {
+	if o.leaving(w, r) {
+		return
+	}
 	o.mu.Lock()
 	rp, next := o.parties[r.URL.Path], o.next
 	o.mu.Unlock()

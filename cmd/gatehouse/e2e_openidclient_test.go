@@ -70,6 +70,7 @@ type nodeResult struct {
 	Introspection     map[string]map[string]any
 	AfterRevocation   map[string]*bool `json:"after_revocation"`
 	ClientCredentials *nodeTokens      `json:"client_credentials"`
+	Logout            *bool
 
 	Failed, Error, Message string
 	ErrorDescription       string `json:"error_description"`
@@ -154,10 +155,11 @@ func TestOpenIDClientFlows(t *testing.T) {
 		service := secret("service")
 		service["scope"] = "reports"
 		flows := map[string]map[string]any{
-			"client_secret_basic": merged(secret("web"), map[string]any{"redirect_uri": redirect("web"), "service": service, "introspection_client": inspector}),
-			"client_secret_post":  merged(post, map[string]any{"redirect_uri": redirect("post"), "service": servicePost}),
-			"none":                {"client_id": "native", "redirect_uri": redirect("native"), "introspection_client": inspector},
-			"max_age":             merged(secret("ps"), map[string]any{"redirect_uri": redirect("ps"), "authorization_parameters": map[string]string{"max_age": "60"}}),
+			"client_secret_basic": merged(secret("web"), map[string]any{"redirect_uri": redirect("web"), "service": service, "introspection_client": inspector,
+				"post_logout_redirect_uri": o.app.URL + byePath + "web"}),
+			"client_secret_post": merged(post, map[string]any{"redirect_uri": redirect("post"), "service": servicePost}),
+			"none":               {"client_id": "native", "redirect_uri": redirect("native"), "introspection_client": inspector},
+			"max_age":            merged(secret("ps"), map[string]any{"redirect_uri": redirect("ps"), "authorization_parameters": map[string]string{"max_age": "60"}}),
 		}
 		flows["EdDSA"] = merged(secret("ed"), map[string]any{"redirect_uri": redirect("ed")})
 		for alg, key := range private {
@@ -216,6 +218,9 @@ func checkNodeFlow(t *testing.T, r nodeResult, issuer string, config map[string]
 		if got := r.AfterRevocation[name]; got == nil || *got != want {
 			t.Errorf("after revocation, %s is active: %v, want %t", name, got, want)
 		}
+	}
+	if _, wanted := config["post_logout_redirect_uri"]; wanted && (r.Logout == nil || !*r.Logout) {
+		t.Errorf("logout: %v", r.Logout)
 	}
 	if _, wanted := config["service"]; wanted && (r.ClientCredentials == nil || r.ClientCredentials.AccessToken == "" || r.ClientCredentials.Scope != "reports" || r.ClientCredentials.RefreshToken != nil) {
 		t.Errorf("client credentials: %+v", r.ClientCredentials)

@@ -330,6 +330,42 @@ func TestPartyLogsOutAndSingleSignOnStays(t *testing.T) {
 	p.Photos.mustShow(p.Photos.MustSignIn(b.As("alex", "wrong")), "[Photo Album]", "Calendar")
 }
 
+// RP-Initiated Logout 1.0: by the application's button, with its ID token.
+func TestPartySignsOutEverywhere(t *testing.T) {
+	p := openParties(t)
+	b, elsewhere := newBrowser(t), newBrowser(t)
+	page := p.Photos.MustSignIn(b)
+	p.Calendar.MustSignIn(b)
+	p.Calendar.MustSignIn(elsewhere)
+	to := p.Photos.Press(b, page, "/sign-out", 0)
+	for range 3 {
+		at, err := to.Location()
+		if err != nil {
+			t.Fatalf("%s at %s\n%s", to.Status, to.Request.URL.Path, text(t, to))
+		}
+		if to = b.Page(at.String()); strings.HasPrefix(at.String(), p.Photos.URL) {
+			break
+		}
+	}
+	if at, err := to.Location(); err != nil || at.String() != p.Photos.URL+"/logged-out?everywhere" {
+		t.Fatalf("came back to %v, %v", at, err)
+	}
+	back := to.Request.URL.String()
+	p.Photos.mustSay(b.Page(p.Photos.URL+"/logged-out?everywhere"), "You are logged out")
+	p.Photos.mustSay(p.Photos.Open(b), "Welcome to Photo Album")
+	p.Calendar.mustSay(p.Calendar.Open(b), endedElsewhere)
+	p.Calendar.mustShow(p.Calendar.Open(elsewhere), "[Calendar]") // another browser's sign-in
+	if _, ok := p.Photos.SignIn(b.As("alex", "wrong")); ok {
+		t.Error("single sign-on has outlived the sign-out")
+	}
+	// The answer is good once, and in this browser.
+	for _, other := range []*browser{b, elsewhere} {
+		if res := p.Photos.page(other.Page(back)); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("the answer once more: %s", res.Status)
+		}
+	}
+}
+
 func TestPartyRenewsByItself(t *testing.T) {
 	p := openParties(t)
 	b := newBrowser(t)

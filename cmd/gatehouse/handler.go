@@ -72,7 +72,8 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 	for _, name := range h.cfg.RealmNames() {
 		cfg := h.cfg.Realms[name]
 		lifetimes := sessions.Lifetimes{LoginIdle: cfg.Login.IdleLifetime, LoginAbsolute: cfg.Login.Lifetime}
-		store := h.db.Realm(storage.RealmConfig{Name: name, Lifetimes: lifetimes, Servers: serversLifetimes(h.cfg, name)})
+		store := h.db.Realm(storage.RealmConfig{Name: name, Lifetimes: lifetimes, Servers: serversLifetimes(h.cfg, name),
+			LogoutEndsOffline: cfg.Login.LogoutEndsOffline})
 		if err := createUsers(ctx, store, cfg.Users, passwords, h.now); err != nil {
 			return nil, fmt.Errorf("realm %s: %w", name, err)
 		}
@@ -107,6 +108,7 @@ func (h *house) assemble(ctx context.Context) (*assembly, error) {
 			Cookie:        r.cookie,
 			Lifetimes:     lifetimes,
 			Remember:      cfg.Login.Remember,
+			Uses:          store,
 			Throttle:      guesses,
 			Audit:         store,
 			Notices:       notices,
@@ -235,9 +237,12 @@ func (h *house) authorizationServer(ctx context.Context, router *mux.Router, nam
 		Lifetimes:           lifetimes,
 		PKCE:                cfg.PKCE,
 		Resources:           resources(cfg.Resources),
+		FrontChannelLogout:  cfg.FrontChannelLogout,
+		SessionManagement:   cfg.SessionManagement,
 		Pages: oauth.Pages{
 			Login:          r.base + "/login",
 			Consent:        r.base + "/consent",
+			Logout:         r.base + "/logout",
 			Error:          r.pages.Error,
 			CookiesBlocked: r.pages.CookiesBlocked,
 		},

@@ -188,7 +188,7 @@ func (w *world) signOut(b *modelBrowser) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	res, err := b.by.do(req)
-	if err != nil || res.StatusCode != http.StatusSeeOther {
+	if err != nil || res.StatusCode != http.StatusOK {
 		w.fail("signing out at browser %d: %v, %v", b.n, res, err)
 	}
 	w.note("sign-out at browser %d", b.n)

@@ -41,6 +41,7 @@ type RealmStore interface {
 	sessions.EntryStore
 	sessions.PastStore
 	sessions.NoticeStore
+	sessions.UseStore
 	keys.RootStore
 	throttle.Store
 	Record(ctx context.Context, event audit.Event) error
@@ -55,6 +56,7 @@ type Handles struct {
 	Realm           func(name string) RealmStore
 	Deliveries      deliveries.Store
 	OnDelivery      func(func())
+	Thorough        func(name string) RealmStore // a Realm where logouts end offline sessions too
 	ErrClientExists error
 	Letters         mail.Store
 }
@@ -123,6 +125,9 @@ func Run(t *testing.T, open Open) {
 		{"LastRefreshableGrantEndsItsSession", lastGrant},
 		{"EndedLoginDetachesOffline", loginDetaches},
 		{"EndedUserHasNothingLeft", userEnds},
+		{"UsesOfALogin", usesOfALogin},
+		{"LogoutEndsOfflineSessionsWhereTheRealmSaysSo", logoutEndsOffline},
+		{"AskerOfALogoutIsAudited", askerIsAudited},
 		{"FailedEffectLeavesNothing", failedEffect},
 		{"ServersShareNothing", serversShareNothing},
 		{"RealmsShareNothing", realmsShareNothing},

@@ -55,6 +55,18 @@ for (const timer of document.querySelectorAll("[role=timer][data-left]")) {
   }, 1000);
 }
 
+// The way on after a sign-out: when the applications' frames have loaded, or
+// don't.
+for (const link of document.querySelectorAll("a[data-continues]")) {
+  let left = false;
+  const leave = () => {
+    if (!left) location.replace(link.href);
+    left = true;
+  };
+  window.addEventListener("load", leave);
+  setTimeout(leave, Number(link.dataset.continues) * 1000);
+}
+
 // Buttons that copy a text. Clipboards are for secure contexts only.
 for (const button of document.querySelectorAll("button[data-copies]")) {
   if (!navigator.clipboard) continue;

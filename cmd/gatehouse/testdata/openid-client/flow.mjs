@@ -22,6 +22,7 @@
 //                              by default the client itself, unless it is public
 //   service                    {client_id, client_secret, auth_method, client_jwk, scope, resource}:
 //                              a second client, for the client credentials grant
+//   post_logout_redirect_uri   where to come back to after a logout, which then ends the flow
 //   skip                       array of: userinfo, refresh, introspection, revocation
 //
 // It prints one JSON object (see main) and exits 0 if every answer passed
@@ -128,7 +129,7 @@ async function signIn(config, rp, result) {
 
   step = 'the code exchange'
   const maxAge = config.authorization_parameters?.max_age
-  return client.authorizationCodeGrant(
+  const tokens = await client.authorizationCodeGrant(
     rp,
     callback,
     {
@@ -140,6 +141,7 @@ async function signIn(config, rp, result) {
     },
     parameters({}, config.resource),
   )
+  return { tokens, browser }
 }
 
 function summary(tokens) {
@@ -167,6 +169,7 @@ function summary(tokens) {
 //                      {access_token, refresh_token}, and once the refresh token was
 //                      {refresh_token_itself}; flags are null where nothing asked
 //   client_credentials as tokens, for service; null without one
+//   logout             true: the browser came back with its state; null without post_logout_redirect_uri
 async function main(config, result) {
   const skip = new Set(config.skip ?? [])
 
@@ -175,7 +178,7 @@ async function main(config, result) {
   const metadata = rp.serverMetadata()
   result.server = { issuer: metadata.issuer, supports_pkce: metadata.supportsPKCE() }
 
-  const tokens = await signIn(config, rp, result)
+  const { tokens, browser } = await signIn(config, rp, result)
   result.tokens = summary(tokens)
 
   result.userinfo = null
@@ -230,6 +233,17 @@ async function main(config, result) {
     const service = await discover(config, config.service)
     const { scope, resource } = config.service
     result.client_credentials = summary(await client.clientCredentialsGrant(service, parameters({ scope }, resource)))
+  }
+
+  result.logout = null
+  if (config.post_logout_redirect_uri) {
+    step = 'the logout'
+    const uri = config.post_logout_redirect_uri
+    const state = client.randomState()
+    const url = client.buildEndSessionUrl(rp, { id_token_hint: tokens.id_token, post_logout_redirect_uri: uri, state })
+    // A page in between, which would be a question, fails here.
+    const back = await browser.authorize(url, uri)
+    result.logout = back.searchParams.get('state') === state
   }
 }
 
