@@ -67,7 +67,7 @@ func TestServerRefusesAlgorithmsWithoutKeys(t *testing.T) {
 	h := open(t, options{})
 	for _, alg := range []string{"none", "HS256", "ES512", "es256", " "} {
 		_, err := oauth.New(oauth.Config{Name: "jwt", Issuer: h.jwt.issuer, Keys: h.jwt.ring, Store: h.jwt.store, Logins: h.realm, Sessions: h.jwt.manager(),
-			Pages: oauth.Pages{Login: "x", Consent: "x", Error: func(http.ResponseWriter, *http.Request, int, string, string) {}, CookiesBlocked: http.NotFound}, AccessTokenAlg: alg})
+			Pages: oauth.Pages{Login: "x", Consent: "x", Logout: "x", Error: func(http.ResponseWriter, *http.Request, int, string, string) {}, CookiesBlocked: http.NotFound}, AccessTokenAlg: alg})
 		if err == nil || !strings.Contains(err.Error(), "access tokens") {
 			t.Errorf("algorithm %s: %v", alg, err)
 		}

@@ -141,7 +141,7 @@ func TestNextAuthorizationSetsAttributesAnew(t *testing.T) {
 func TestServerRefusesSourcesThatNoUserHas(t *testing.T) {
 	h := open(t, options{})
 	base := oauth.Config{Name: "jwt", Issuer: h.jwt.issuer, Keys: h.jwt.ring, Store: h.jwt.store, Logins: h.realm, Sessions: h.jwt.manager(),
-		Pages: oauth.Pages{Login: "x", Consent: "x", Error: func(http.ResponseWriter, *http.Request, int, string, string) {}, CookiesBlocked: http.NotFound}}
+		Pages: oauth.Pages{Login: "x", Consent: "x", Logout: "x", Error: func(http.ResponseWriter, *http.Request, int, string, string) {}, CookiesBlocked: http.NotFound}}
 	if _, err := oauth.New(base); err != nil {
 		t.Fatal(err)
 	}

@@ -62,8 +62,7 @@ func openOfficeWith(t testing.TB, options serverOptions, changes ...func(*config
 		for name, as := range cfg.AuthorizationServers {
 			for _, m := range officeClients() {
 				if len(m.GrantTypes) > 1 {
-					m.RedirectURIs = []string{o.app.URL + "/" + name + "/" + m.ClientID}
-					m.PostLogoutRedirectURIs = []string{o.app.URL + byePath + m.ClientID}
+					m.RedirectURIs, m.PostLogoutRedirectURIs = []string{o.app.URL + "/" + name + "/" + m.ClientID}, []string{o.app.URL + byePath + m.ClientID}
 					if m.ApplicationType != clients.ApplicationNative {
 						m.FrontchannelLogoutURI = o.app.URL + frontPath + m.ClientID
 					}
