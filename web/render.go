@@ -94,7 +94,6 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, pg page) error {
 		return fmt.Errorf("rendering page %s: %w", pg.name, err)
 	}
 	secure(w.Header(), pg.leaves, pg.frames...)
-	secure(w.Header(), pg.leaves)
 	if pg.fetches {
 		w.Header().Set("Content-Security-Policy", w.Header().Get("Content-Security-Policy")+"; connect-src 'self'")
 	}
