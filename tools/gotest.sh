@@ -4,7 +4,8 @@
 #
 # PROGRAMS lists the programs that must have taken part. Test suites append lines
 # "PROGRAM COUNT" to the file that GATEHOUSE_TEST_USES names; its name changes
-# with every run, so that go test answers nothing from its cache.
+# with every run, so that go test answers nothing from its cache. A COUNT of 0
+# is a test that was left out for want of the program.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -18,7 +19,8 @@ go test "$@" 2>&1 | tee "$scratch/log" | grep -a --line-buffered -vE '\[no test 
 status=${PIPESTATUS[0]}
 
 echo
-awk '{ n[$1] += $2 } END { for (p in n) printf "%s took part in %d tests\n", p, n[p] }' "$GATEHOUSE_TEST_USES" | sort
+awk '{ n[$1] += $2; out[$1] += $2 == 0 }
+	END { for (p in n) printf "%s took part in %d tests%s\n", p, n[p], out[p] ? "; left out for want of it: " out[p] : "" }' "$GATEHOUSE_TEST_USES" | sort
 for program in ${PROGRAMS:-}; do
 	if ! awk -v p="$program" '$1 == p { n += $2 } END { exit !(n > 0) }' "$GATEHOUSE_TEST_USES"; then
 		echo "FAIL: $program took part in no test"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine lacks: PostgreSQL's server
-# binaries, Chromium, Node.js 20 with npm, and a C compiler for the race
-# detector; with the argument "bench", wrk too. Where it may not install, it
+# binaries, Chromium, Node.js 20 with npm, a C compiler for the race detector
+# and, on Debian and its kin, Apache with mod_auth_openidc; with the argument
+# "bench", wrk too. Where it may not install, it
 # prints the line that does and fails.
 set -euo pipefail
 
@@ -27,8 +28,16 @@ has_chromium() {
 # The global crypto object that openid-client needs came with Node.js 20.
 has_node() { has node && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; }
 
+# Elsewhere the tests that need it are left out. Its package brings apache2-bin,
+# which has no service that could start.
+has_apache() {
+	[ ! -e /etc/debian_version ] ||
+		{ [ -x /usr/sbin/apache2 ] && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ]; }
+}
+
 # missing prints the names, in the system's package manager, of what is missing;
-# its arguments are the names of PostgreSQL, Chromium, Node.js, npm, compiler, wrk.
+# its arguments are the names of PostgreSQL, Chromium, Node.js, npm, compiler, wrk,
+# mod_auth_openidc.
 # Measuring needs neither a browser nor a C compiler.
 missing() {
 	has_postgres || echo "$1"
@@ -40,13 +49,14 @@ missing() {
 	has_node || echo "$3"
 	has npm || echo "$4"
 	has cc || has gcc || has clang || echo "$5"
+	has_apache || echo "$7"
 }
 
 # words joins lines and drops repetitions.
 words() { sort -u | paste -s -d ' ' -; }
 
 if has apt-get; then
-	packages=$(missing postgresql chromium nodejs npm build-essential wrk | words)
+	packages=$(missing postgresql chromium nodejs npm build-essential wrk libapache2-mod-auth-openidc | words)
 	install="apt-get install -y --no-install-recommends $packages"
 	if [ -n "$packages" ]; then
 		if [ "$(id -u)" -eq 0 ]; then
@@ -66,7 +76,7 @@ if has apt-get; then
 		"${as_root[@]}" DEBIAN_FRONTEND=noninteractive $install -qq
 	fi
 elif [ "$(uname)" = Darwin ] && has brew; then
-	formulas=$(missing postgresql@17 '' node node '' wrk | words)
+	formulas=$(missing postgresql@17 '' node node '' wrk '' | words)
 	if [ -n "${formulas// /}" ]; then
 		echo "Installing $formulas"
 		# shellcheck disable=SC2086
@@ -77,8 +87,8 @@ elif [ "$(uname)" = Darwin ] && has brew; then
 	fi
 fi
 
-left=$(missing "PostgreSQL's server (initdb, postgres, pg_ctl)," 'Chromium,' 'Node.js 20 or newer,' 'npm,' 'a C compiler,' 'wrk,' | paste -s -d ' ' -)
+left=$(missing "PostgreSQL's server (initdb, postgres, pg_ctl)," 'Chromium,' 'Node.js 20 or newer,' 'npm,' 'a C compiler,' 'wrk,' 'Apache with mod_auth_openidc,' | paste -s -d ' ' -)
 if [ -n "$left" ]; then
-	echo "The tests still need ${left%,}. Install with your system's package manager, e.g. on Debian: apt-get install postgresql chromium nodejs npm build-essential wrk" >&2
+	echo "The tests still need ${left%,}. Install with your system's package manager, e.g. on Debian: apt-get install postgresql chromium nodejs npm build-essential wrk libapache2-mod-auth-openidc" >&2
 	exit 1
 fi
