@@ -86,8 +86,9 @@ type scene struct {
 func newScene(t *testing.T, db *DB) *scene {
 	t.Helper()
 	s := &scene{
-		realm: db.Realm(RealmConfig{Name: "staff", Lifetimes: storagetest.Lifetimes}),
-		as:    db.For(ServerConfig{Name: "myAS", Realm: "staff", Lifetimes: storagetest.Lifetimes}),
+		realm: db.Realm(RealmConfig{Name: "staff", Lifetimes: storagetest.Lifetimes,
+			Servers: map[string]sessions.Lifetimes{"myAS": storagetest.Lifetimes}}),
+		as: db.For(ServerConfig{Name: "myAS", Realm: "staff", Lifetimes: storagetest.Lifetimes}),
 	}
 	ctx, now := t.Context(), time.Now()
 	must(t, s.realm.InsertUser(ctx, &users.User{ID: "alex", Username: "alex", CreatedAt: now}))
@@ -200,6 +201,17 @@ func (s *scene) what(ctx context.Context) []struct {
 		}},
 		{"End of a user", 0, func() error {
 			_, err := s.realm.End(ctx, sessions.Target{User: "alex"}, sessions.Ending{Effects: []sessions.Effect{sessions.LockUser{UserID: "alex"}}})
+			return err
+		}},
+		{"Past", 3, func() error { _, err := s.realm.Past(ctx, sessions.PastQuery{UserID: "alex"}); return err }},
+		{"Permissions", 1, func() error { _, err := s.realm.Permissions(ctx, "alex"); return err }},
+		{"Mark", 1, func() error { _, _ = s.realm.Mark(ctx, "alex", s.login.ID); return nil }},
+		{"End of a permission", 0, func() error {
+			_, _ = s.realm.End(ctx, sessions.Target{Client: "album", AuthorizationServer: "myAS", OfUser: "alex"}, sessions.Ending{})
+			return nil
+		}},
+		{"End of all but a login", 0, func() error {
+			_, err := s.realm.End(ctx, sessions.Target{User: "alex", ExceptLogin: s.login.ID}, sessions.Ending{})
 			return err
 		}},
 		{"End of a client", 0, func() error {

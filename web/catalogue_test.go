@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"gatehouse.dev/gatehouse/sessions"
 )
 
 func ourCatalogue(t *testing.T) *catalogue {
@@ -158,6 +160,29 @@ func TestTemplatesUseTheCatalogue(t *testing.T) {
 		if !used[key] && !made.MatchString(key) && !strings.Contains(program.String(), strconv.Quote(name)) {
 			t.Errorf("nobody uses %s", key)
 		}
+	}
+}
+
+// TestEveryReasonHasWords: what can stand in a history can be told.
+func TestEveryReasonHasWords(t *testing.T) {
+	source, err := os.ReadFile("../sessions/session.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`Reason\w+ +Reason = "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(found) < 14 {
+		t.Fatalf("there are %d reasons only", len(found))
+	}
+	english := ourCatalogue(t).languages[0]
+	for _, m := range found {
+		if key := reasonText(sessions.Reason(m[1])); key != "reason."+m[1] {
+			t.Errorf("%s is told as %s", m[1], key)
+		} else if _, err := english.text(key); err != nil {
+			t.Error(err)
+		}
+	}
+	if key := reasonText("of_a_later_release"); key != "reason.other" {
+		t.Errorf("an unknown one is told as %s", key)
 	}
 }
 

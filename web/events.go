@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,9 @@ func (p *Pages) events(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	if r.Method == http.MethodHead {
+		return errMissing // there is nothing to be told of a stream but its events
+	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
 		return errCrossSite
 	}
@@ -89,7 +93,8 @@ func (p *Pages) events(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), streamLifetime)
 	defer cancel()
 	s := stream{Pages: p, out: w, control: http.NewResponseController(w), visitor: visitor{login, user}}
-	s.run(ctx, r, r.URL.Query().Get("mark"))
+	// A browser that comes again says what it heard last.
+	s.run(ctx, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("mark")))
 	return nil
 }
 
@@ -103,9 +108,7 @@ type stream struct {
 
 // run writes events until ctx is done, the browser has gone, the login is over,
 // or the server shuts down. mark is what the page shows.
-func (s *stream) run(ctx context.Context, r *http.Request, mark string) {
-	// The server's own time limits are for requests that are answered at once.
-	_ = s.control.SetReadDeadline(time.Time{}) // where it can't be, the stream is shorter
+func (s *stream) run(ctx context.Context, mark string) {
 	h := s.out.Header()
 	protect(h, filePolicy)
 	h.Set("Content-Type", "text/event-stream")
@@ -129,7 +132,7 @@ func (s *stream) run(ctx context.Context, r *http.Request, mark string) {
 			return
 		case now != mark:
 			mark = now
-			if !s.write(fmt.Sprintf("event: change\ndata: %s\n\n", mark)) {
+			if !s.write(fmt.Sprintf("event: change\nid: %s\ndata: %s\n\n", mark, mark)) {
 				return
 			}
 			written = time.Now()
@@ -149,7 +152,8 @@ func (s *stream) run(ctx context.Context, r *http.Request, mark string) {
 	}
 }
 
-// write sends a piece of the stream; false where the browser is gone.
+// write sends a piece of the stream; false where the browser is gone. The
+// server's own time limit is for answers that are given at once.
 func (s *stream) write(text string) bool {
 	_ = s.control.SetWriteDeadline(time.Now().Add(streamWrite)) // where it can't be, the server's own holds
 	if _, err := s.out.Write([]byte(text)); err != nil {

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -263,6 +264,7 @@ type browser struct {
 	h      *house
 	client *http.Client
 	accept string // Accept-Language
+	agent  string // User-Agent. Default: of a test
 }
 
 func (h *house) browser() *browser {
@@ -292,7 +294,7 @@ func (b *browser) do(method, to, body string, header ...string) answer {
 	if err != nil {
 		b.h.t.Fatal(err)
 	}
-	req.Header.Set("User-Agent", "Mozilla/5.0 (test)")
+	req.Header.Set("User-Agent", cmp.Or(b.agent, "Mozilla/5.0 (test)"))
 	if b.accept != "" {
 		req.Header.Set("Accept-Language", b.accept)
 	}

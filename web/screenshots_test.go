@@ -41,7 +41,7 @@ func TestScreenshots(t *testing.T) {
 	only := os.Getenv("GATEHOUSE_SCREENSHOTS_OF") // a part of a name; empty: all
 	for _, lang := range []string{"en", "de"} {
 		for theme, setting := range map[string]string{"light": "preferredColorScheme=1", "dark": "preferredColorScheme=0"} {
-			tab := chromium(t, lang, chromedp.Flag("blink-settings", setting), chromedp.Flag("hide-scrollbars", true))
+			tab := chromium(t, lang, chromedp.Flag("blink-settings", setting), chromedp.Flag("hide-scrollbars", true), chromedp.UserAgent(agentChrome))
 			for _, s := range scenes {
 				base := s.name + "-" + lang
 				if !strings.Contains(base+"-"+theme, only) {
@@ -210,6 +210,35 @@ var scenes = []scene{
 		w.open(w.h.request("long", "scope", "openid profile email phone address photos:read photos:write files.readwrite.all:including_shared_ones offline_access",
 			"resource", "https://api.example/photos/v1"))
 		w.signIn("maximiliane", "correct horse maximiliane")
+	}},
+	{"sign-in-account", plain, func(w walker) { w.open(w.h.base + "/account") }},
+	{"account-sessions", busy, func(w walker) { w.enter("/account/sessions") }},
+	{"account-sessions-first", plain, func(w walker) { w.enter("/account/sessions") }},
+	{"account-history", busy, func(w walker) { w.enter("/account/history") }},
+	{"account-permissions", busy, func(w walker) { w.enter("/account/permissions") }},
+	{"account-password", busy, func(w walker) { w.enter("/account/password") }},
+	{"account-password-short", busy, func(w walker) {
+		w.enter("/account/password")
+		w.fill(map[string]string{"old": alexPassword, "new": "short", "again": "short"})
+	}},
+	{"account-end", busy, func(w walker) {
+		w.enter("/account/sessions")
+		w.click(".entry:not(.entry-current) a.button-bad")
+	}},
+	{"account-end-all", busy, func(w walker) {
+		w.enter("/account/sessions")
+		w.click(".ending a.button-bad")
+	}},
+	{"account-rename", busy, func(w walker) {
+		w.enter("/account/sessions")
+		w.click(".entry-current a.button:not(.button-bad)")
+	}},
+	{"account-withdraw", busy, func(w walker) {
+		w.enter("/account/permissions")
+		w.click("a.button-bad")
+	}},
+	{"account-stale", busy, func(w walker) {
+		w.enter("/account/sessions/" + strings.Repeat("0", 64) + "/end")
 	}},
 	{"home", plain, func(w walker) { w.open(w.h.base + "/login") }},
 	{"home-signed-in", plain, func(w walker) {

@@ -41,14 +41,17 @@ func newMetrics() *metrics {
 }
 
 // observe counts one answered request. Every label has few values, whatever
-// strangers send: a path that no route matches counts as route "none".
-func (m *metrics) observe(route, method string, status int, took time.Duration) {
+// strangers send: a path that no route matches counts as route "none". How long
+// an answer took says something of us only where it didn't last on purpose.
+func (m *metrics) observe(route, method string, status int, took time.Duration, lasts bool) {
 	if route == "" {
 		route = "none"
 	}
 	method = knownMethod(method)
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	if !lasts {
+		m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	}
 }
 
 func (m *metrics) handler() http.Handler {

@@ -78,7 +78,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}()
 		}
 		took := time.Since(began)
-		e.metrics.observe(note.route, r.Method, out.code(), took)
+		e.metrics.observe(note.route, r.Method, out.code(), took, out.lasts())
 		level := slog.LevelInfo
 		if out.code() >= 500 {
 			level = slog.LevelWarn
@@ -173,6 +173,10 @@ func (w *response) Write(p []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// lasts tells whether the answer is a stream of events, which lasts as long as
+// somebody looks at a page.
+func (w *response) lasts() bool { return w.Header().Get("Content-Type") == "text/event-stream" }
 
 func (w *response) code() int {
 	if w.status == 0 {

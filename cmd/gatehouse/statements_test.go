@@ -113,6 +113,18 @@ func TestRequestsCostTheStatementsThatArePromised(t *testing.T) {
 		}
 	}
 
+	page := func(v *visitor) func() {
+		return func() {
+			res, err := v.client.Get(nodes[0].PublicURL + "/account/sessions")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body := text(t, res); !strings.Contains(body, "This browser") {
+				t.Errorf("account page: %s", body)
+			}
+			ok("account page", res.StatusCode)
+		}
+	}
 	for _, tt := range []struct {
 		name      string
 		operation func()
@@ -131,6 +143,7 @@ func TestRequestsCostTheStatementsThatArePromised(t *testing.T) {
 		{"introspection by another client", func() { active(reports, atAlbum.Access) }, map[string]int{"SELECT": 1}, 0},
 		{"userinfo, JWT", func() { ok("userinfo", album.userinfo(atAlbum.Access)) }, map[string]int{"SELECT": 1}, 0},
 		{"userinfo, opaque", func() { ok("userinfo", portal.userinfo(atPortal.Access)) }, map[string]int{"SELECT": 1}, 0},
+		{"account page", page(alex), map[string]int{"SELECT": 6}, 0},
 	} {
 		r := m.measure(tt.name, tt.operation)
 		want := map[string]int{}
@@ -156,6 +169,9 @@ func TestRequestsCostTheStatementsThatArePromised(t *testing.T) {
 	}
 	if !maps.Equal(one.byWord(), ten.byWord()) || one.byWord()["SELECT"] != one.calls() || ten.writes != 0 {
 		t.Errorf("the list of 1 session costs\n%sthe list of 10\n%s", one, ten)
+	}
+	if many := m.measure("account page, 10", page(bea)); many.byWord()["SELECT"] != 6*measured || many.calls() != 6*measured || many.writes != 0 {
+		t.Errorf("the account page with 10 applications costs\n%s", many)
 	}
 	t.Logf("a list of sessions costs %d statements, of 1 session as of 10", one.calls()/measured)
 }

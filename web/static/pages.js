@@ -22,13 +22,33 @@ for (const button of document.querySelectorAll("button[data-reveals]")) {
   window.addEventListener("pagehide", () => reveal(false));
 }
 
-// Times of day in the reader's own time zone.
-for (const time of document.querySelectorAll("time[data-local]")) {
-  const at = new Date(time.dateTime);
-  time.textContent = time.dataset.local === "time"
-    ? at.toLocaleTimeString(lang, { hour: "numeric", minute: "2-digit" })
-    : at.toLocaleString(lang, { dateStyle: "medium", timeStyle: "medium" });
-}
+// Times in the reader's own time zone and words: of the whole page, and of what
+// is put into it later.
+const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const ago = (time) => {
+  const seconds = Math.max(0, (Date.now() - new Date(time.dateTime)) / 1000);
+  const [unit, size] = units.find(([, size]) => seconds >= size) ?? ["", 0];
+  return unit === "" ? time.dataset.now
+    : new Intl.RelativeTimeFormat(lang, { numeric: "always" }).format(-Math.floor(seconds / size), unit);
+};
+const localise = (root) => {
+  for (const time of root.querySelectorAll("time[data-local]")) {
+    const at = new Date(time.dateTime);
+    const shown = at.toLocaleString(lang, { dateStyle: "medium", timeStyle: time.dataset.local === "moment" ? "medium" : "short" });
+    switch (time.dataset.local) {
+      case "time":
+        time.textContent = at.toLocaleTimeString(lang, { hour: "numeric", minute: "2-digit" });
+        break;
+      case "ago":
+        time.textContent = ago(time);
+        time.title = shown;
+        break;
+      default:
+        time.textContent = shown;
+    }
+  }
+};
+localise(document);
 
 // Waits that run out. The words come from the page.
 for (const timer of document.querySelectorAll("[role=timer][data-left]")) {
@@ -82,4 +102,59 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
     button.textContent = button.dataset.done;
     setTimeout(() => { button.textContent = label; }, 2000);
   });
+}
+
+// A list that keeps itself up to date: the server tells when it has changed, and
+// the page is fetched once more for its list.
+const list = document.querySelector("[data-events]");
+if (list) {
+  setInterval(() => {
+    for (const time of list.querySelectorAll("time[data-local=ago]")) time.textContent = ago(time);
+  }, 30000);
+
+  // What has the focus, or is open, by where it is in the list.
+  const key = (element) => element.closest("[data-key]")?.dataset.key ?? "";
+  const same = (element) => (other) => key(other) === key(element) && other.textContent === element.textContent;
+  const update = async () => {
+    const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store", redirect: "manual" });
+    if (answer.type === "opaqueredirect") location.reload(); // it leads to the sign-in page
+    if (!answer.ok) throw new Error(String(answer.status));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById(list.id);
+    if (!fresh) throw new Error("no list");
+    localise(fresh);
+    for (const open of list.querySelectorAll("details[open]")) {
+      const again = [...fresh.querySelectorAll("details")].find(same(open));
+      if (again) again.open = true;
+    }
+    const focused = list.contains(document.activeElement) ? document.activeElement : null;
+    const again = focused && [...fresh.querySelectorAll(focused.tagName)].find(same(focused));
+    list.dataset.mark = fresh.dataset.mark;
+    list.replaceChildren(...fresh.childNodes);
+    again?.focus({ preventScroll: true });
+    document.getElementById("news").textContent = list.dataset.news;
+  };
+
+  let source;
+  const watch = () => {
+    source?.close();
+    source = new EventSource(list.dataset.events + "?mark=" + encodeURIComponent(list.dataset.mark));
+    let updating = Promise.resolve();
+    source.addEventListener("change", () => {
+      // One after the other. Where one fails, the server is asked what has changed since the last.
+      updating = updating.then(update).catch(() => { setTimeout(watch, 5000); });
+    });
+    source.addEventListener("end", () => {
+      source.close();
+      location.reload();
+    });
+    source.addEventListener("error", () => {
+      // It comes again by itself, unless it was refused; then it is too often open.
+      if (source.readyState === EventSource.CLOSED) setTimeout(watch, 60000);
+    });
+  };
+  watch();
+  // A page that comes back from the browser's memory may be of long ago.
+  window.addEventListener("pagehide", () => source.close());
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }
