@@ -90,7 +90,7 @@ func (d *Directory) One(ctx context.Context, p Person, userID, id string) (*Entr
 // All lists a page of the whole realm for an administrator. q.UserID and
 // q.Offset are not looked at. ErrForbidden: the person is none.
 func (d *Directory) All(ctx context.Context, p Person, q EntryQuery) (EntryPage, error) {
-	if err := d.admit(ctx, p, "", "list of the realm"); err != nil {
+	if err := d.admitToRealm(ctx, p, "list of the realm"); err != nil {
 		return EntryPage{}, err
 	}
 	if err := d.Store.Note(ctx, Note{Kind: NoteViewed, By: p.actor(), Detail: "all of the realm"}); err != nil {
@@ -164,8 +164,7 @@ func (d *Directory) End(ctx context.Context, p Person, userID, id string) error 
 	if err := d.admit(ctx, p, userID, "end of one of a user"); err != nil {
 		return err
 	}
-	note := Note{Kind: NoteEnding, By: p.actor(), UserID: userID, Detail: id}
-	return d.endOne(ctx, p, userID, id, Ending{By: p.actor(), Reason: ReasonEndedByAdmin, Effects: []Effect{note}})
+	return d.endOne(ctx, p, userID, id, d.endingFor(p, userID, id))
 }
 
 // EndAll ends everything of a user for an administrator, as EndAllOwn does.
@@ -178,8 +177,7 @@ func (d *Directory) EndAll(ctx context.Context, p Person, userID string, keepCur
 	if keepCurrent {
 		detail = "all but the current one"
 	}
-	note := Note{Kind: NoteEnding, By: p.actor(), UserID: userID, Detail: detail}
-	return d.endAll(ctx, p, userID, keepCurrent, Ending{By: p.actor(), Reason: ReasonEndedByAdmin, Effects: []Effect{note}})
+	return d.endAll(ctx, p, userID, keepCurrent, d.endingFor(p, userID, detail))
 }
 
 // Name gives the device of one of the person's own logins a name; an empty one
@@ -229,11 +227,11 @@ func (d *Directory) admit(ctx context.Context, p Person, userID, what string) er
 	if !p.Admin {
 		return d.Refuse(ctx, p, userID, what)
 	}
-	if userID == "" && what != "list of the realm" {
+	if userID == "" {
 		return ErrUserNotFound
 	}
 	known, err := d.known(ctx, userID)
-	if err == nil && !known && userID != "" {
+	if err == nil && !known {
 		// That somebody looked for a user who isn't there is a use as well.
 		err = d.Store.Note(ctx, Note{Kind: NoteMissed, By: p.actor(), Detail: what + ": no such user"})
 		if err == nil {
@@ -255,7 +253,13 @@ func (d *Directory) known(ctx context.Context, userID string) (bool, error) {
 }
 
 func (d *Directory) entries(ctx context.Context, q EntryQuery) ([]Entry, error) {
-	if len(q.Conditions) > MaxConditions || q.Limit < 0 || q.Offset < 0 || q.After < 0 || q.Before < 0 {
+	clients := 0
+	for _, c := range q.Conditions {
+		if c.By == ByClient {
+			clients++
+		}
+	}
+	if len(q.Conditions) > MaxConditions || clients > 1 || len(q.IDs) > MaxSelection || q.Limit < 0 || q.Offset < 0 || q.After < 0 || q.Before < 0 {
 		return nil, errEntryQuery
 	}
 	found, err := d.Store.Entries(ctx, q)
@@ -266,7 +270,7 @@ func (d *Directory) entries(ctx context.Context, q EntryQuery) ([]Entry, error) 
 }
 
 // errEntryQuery is a mistake of the caller's.
-var errEntryQuery = errors.New("a query has no negative numbers and at most 16 conditions")
+var errEntryQuery = errors.New("a query has no negative numbers, at most 16 conditions, one of them on a client, and at most 100 ids")
 
 // any tells whether q chooses an entry.
 func (d *Directory) any(ctx context.Context, q EntryQuery) (bool, error) {

@@ -90,6 +90,8 @@ const (
 	ByAddress      = "address"
 	ByCreated      = "created"
 	ByLastAccess   = "last access"
+	ByClient       = "client"  // the application with this client_id at Condition.Server; one condition at most
+	ByBrowser      = "browser" // the family, as BrowserFamily tells it
 	OpEqual        = "eq"
 	OpStartsWith   = "sw"
 	OpEndsWith     = "ew"
@@ -100,16 +102,21 @@ const (
 
 // Condition is something that an entry must be. Texts are compared without
 // regard to the case of ASCII letters, user names as the realm compares them.
-// Texts take eq, sw, ew and co, an address eq, times le and ge.
+// Texts take eq, sw, ew and co, times le and ge; an address, a client and a
+// browser take eq.
 type Condition struct {
 	By, Operator string
 	Text         string
+	Server       string // authorization server of a client
 	Time         time.Time
 }
 
-// EntryQuery chooses entries of a realm; empty members choose all.
+// EntryQuery chooses entries of a realm; empty members choose all. With a
+// condition on a client the position of a login is that of the client's session
+// in it: the list is in the order in which the client was first used.
 type EntryQuery struct {
 	UserID     string
+	IDs        []string    // these only; at most MaxSelection. nil: any
 	Conditions []Condition // all of them hold; at most MaxConditions
 	After      int64       // only positions above it; without Before the lowest of them. 0: none
 	Before     int64       // only positions below it. 0: none
@@ -127,6 +134,7 @@ type EntryStore interface {
 	// NameLogin sets the device name of a live login of the user, or returns
 	// ErrNotFound.
 	NameLogin(ctx context.Context, userID, id, name string) error
+	AccountStore
 	// Note records what a person did, or tried to do, that changed nothing.
 	Note(ctx context.Context, note Note) error
 	// Mark stands for all that lives of a user: it is another one once

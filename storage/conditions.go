@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"math"
 	"net/netip"
 	"strings"
 	"unicode/utf8"
@@ -40,6 +41,19 @@ func (l *lister) conditions(logins *branch, alone ...*branch) (onlyLogins, none 
 			none = canonical(c.Text) == "" || c.Operator != sessions.OpEqual
 			logins.add(`l.address = ?`, canonical(c.Text))
 			onlyLogins = true
+		case sessions.ByBrowser:
+			none = c.Operator != sessions.OpEqual
+			logins.add(`l.browser = ?`, c.Text)
+			onlyLogins = true
+		case sessions.ByClient: // chooses what is walked of the logins: ofClient
+			none = c.Operator != sessions.OpEqual || !storable(c.Server)
+			of := `s.authorization_server = ? AND s.client_id = ?`
+			if l.isFew { // something else leads to them
+				of = `s.authorization_server || '' = ? AND s.client_id || '' = ?`
+			}
+			for _, b := range alone {
+				b.add(of, c.Server, c.Text)
+			}
 		case sessions.ByCreated: // is a bound
 		case sessions.ByLastAccess:
 			operator := map[string]string{sessions.OpLessEqual: " <= ?", sessions.OpGreaterEqual: " >= ?"}[c.Operator]
@@ -58,6 +72,59 @@ func (l *lister) conditions(logins *branch, alone ...*branch) (onlyLogins, none 
 		}
 	}
 	return onlyLogins, false, nil
+}
+
+// client is the query's condition on a client; nil where it has none.
+func (l *lister) client() *sessions.Condition {
+	for i, c := range l.q.Conditions {
+		if c.By == sessions.ByClient {
+			return &l.q.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// tablesOfClient are what logins with a client's sessions are read from: the
+// sessions first, unless something else leads to few logins. SQLite has to be
+// told which.
+func (l *lister) tablesOfClient(few bool) string {
+	if !few {
+		return `oauth2_sessions s` + sessionJoins
+	}
+	others, _, _ := strings.Cut(sessionJoins, `LEFT JOIN logins`)
+	return `logins l ` + l.c.thenJoin() + ` oauth2_sessions s ON s.realm = l.realm AND s.login_id = l.id` + others
+}
+
+// ofClient chooses logins by a client's sessions in them, of which each login
+// has one at most. Their places are those of the list, so that no more of them
+// are read than a page has.
+func (l *lister) ofClient(logins *branch, client *sessions.Condition, place string, few bool) {
+	realm, server, id := `s.realm || ''`, `s.authorization_server`, `s.client_id` // not by an index of the realm
+	switch {
+	case few && l.c.postgres: // nor by one of the client
+		realm, server, id = `l.realm`, server+` || ''`, id+` || ''`
+	case few:
+		realm = `l.realm`
+	}
+	logins.add(realm+` = ? AND `+server+` = ? AND `+id+` = ?`, l.name, client.Server, client.Text)
+	from, to := l.q.After, int64(math.MaxInt64)
+	if l.q.Before != 0 {
+		to = l.q.Before
+	}
+	for _, c := range l.q.Conditions {
+		if c.By != sessions.ByCreated {
+			continue
+		}
+		switch c.Operator {
+		case sessions.OpLessEqual: // the client may have been used later
+			logins.add(`l.created_at <= ?`, stamp(c.Time))
+		case sessions.OpGreaterEqual:
+			logins.add(`l.created_at >= ?`, stamp(c.Time))
+			from = max(from, lowest(c.Time)-1) // but never earlier
+		}
+	}
+	logins.add(place+` > ? AND `+place+` < ?`, from, to)
+	logins.add(`s.ended_at IS NULL AND s.login_id IS NOT NULL AND s.detached_at IS NULL AND s.activated_at IS NOT NULL AND `+l.alone, l.aloneArgs(l.now)...)
 }
 
 // compare is a condition on a text that is, or is taken, in lower case.
@@ -126,6 +193,10 @@ func (l *lister) byUsername(c sessions.Condition, logins *branch, alone []*branc
 	}
 	condition, args := compare(`n.username_key`, c.Operator, key)
 	of := func(column string) string {
+		if l.manyNames && !l.c.postgres { // which SQLite would gather first
+			hidden := strings.ReplaceAll(condition, `n.username_key`, `n.username_key || ''`)
+			return `EXISTS (SELECT 1 FROM users n WHERE n.realm = ? AND n.id = ` + column + ` AND ` + hidden + `)`
+		}
 		return column + ` IN (SELECT n.id FROM users n WHERE n.realm = ? AND ` + condition + `)`
 	}
 	logins.add(of(`l.user_id`), append([]any{l.name}, args...)...)

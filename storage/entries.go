@@ -37,7 +37,7 @@ type spot struct {
 // one more for a condition at most. sessions.ErrTooSlow: a list of the realm with
 // conditions took longer than RealmConfig.ScanLimit.
 func (r *Realm) Entries(ctx context.Context, q sessions.EntryQuery) ([]sessions.Entry, error) {
-	if !storable(q.UserID) {
+	if !storable(q.UserID) || !storable(q.IDs...) {
 		return nil, nil
 	}
 	var found []sessions.Entry
@@ -100,6 +100,9 @@ type lister struct {
 	c   conn
 	q   sessions.EntryQuery
 	now int64
+
+	isFew     bool // what few has found
+	manyNames bool // more than few users meet a condition on names
 }
 
 // branch is the part of a statement that chooses one kind of entries.
@@ -133,14 +136,27 @@ func (l *lister) find() ([]spot, error) {
 	if err != nil {
 		return nil, err
 	}
-	loginPlace, place, latePlace := `l.position`, `s.position`, unordered(`s.position`)
+	l.isFew = few
+	loginTables, loginPlace, place, latePlace := `logins l`, `l.position`, `s.position`, unordered(`s.position`)
+	client := l.client()
+	if client != nil {
+		loginTables, loginPlace = l.tablesOfClient(few), `s.position`
+	}
 	if few {
 		loginPlace, place = unordered(loginPlace), unordered(place)
 	}
-	logins.add(`l.realm = ? AND `+loginPlace+` > ? AND `+loginPlace+` < ?`, l.name, from, to)
+	if client != nil {
+		l.ofClient(logins, client, loginPlace, few)
+	} else {
+		logins.add(`l.realm = ? AND `+loginPlace+` > ? AND `+loginPlace+` < ?`, l.name, from, to)
+	}
 	logins.add(timelyLogin, l.timelyLoginArgs(l.now)...)
 	logins.add(`EXISTS (SELECT 1 FROM users u WHERE u.realm = l.realm AND u.id = l.user_id AND u.locked_at IS NULL)`)
-	alone.add(`s.realm = ? AND `+place+` > ? AND `+place+` < ? AND s.ended_at IS NULL AND (s.login_id IS NULL OR s.detached_at IS NOT NULL)`, l.name, from, to)
+	realm := `s.realm`
+	if client != nil && !few {
+		realm += ` || ''` // by an index of the client
+	}
+	alone.add(realm+` = ? AND `+place+` > ? AND `+place+` < ? AND s.ended_at IS NULL AND (s.login_id IS NULL OR s.detached_at IS NOT NULL)`, l.name, from, to)
 	overdue := &branch{}
 	overdue.add(`o.realm = ? AND o.ended_at IS NULL`, l.name)
 	overdue.add(`NOT (o.expires_at > ? AND o.last_access_at > ?)`, l.timelyLoginArgs(l.now)...)
@@ -150,6 +166,11 @@ func (l *lister) find() ([]spot, error) {
 		overdue.add(`o.user_id = ?`, l.q.UserID)
 	} else {
 		overdue.add(`o.check_at <= ?`, l.now) // the sweeper's index
+	}
+	if len(l.q.IDs) > 0 {
+		logins.add(`l.id IN ?`, l.q.IDs)
+		alone.add(`s.entry_id IN ?`, l.q.IDs)
+		late.add(`s.entry_id IN ?`, l.q.IDs)
 	}
 	late.add(`s.realm = ? AND `+latePlace+` > ? AND `+latePlace+` < ? AND s.ended_at IS NULL AND s.detached_at IS NULL`, l.name, from, to)
 	late.add(`s.login_id IN (SELECT o.id FROM logins o WHERE `+strings.Join(overdue.where, " AND ")+`)`, overdue.args...)
@@ -166,7 +187,7 @@ func (l *lister) find() ([]spot, error) {
 			` ORDER BY `+position+` `+order+` LIMIT ?) w`+fmt.Sprint(len(text)))
 		args = append(append(args, b.args...), limit+l.q.Offset)
 	}
-	walk(`0 AS kind, '' AS server, l.id AS id, l.position AS position`, `logins l`, loginPlace, logins)
+	walk(`0 AS kind, '' AS server, l.id AS id, `+strings.TrimSuffix(loginPlace, unordered(``))+` AS position`, loginTables, loginPlace, logins)
 	if !onlyLogins {
 		for i, b := range []*branch{alone, late} {
 			b.add(`s.activated_at IS NOT NULL AND `+l.alone, l.aloneArgs(l.now)...)
@@ -198,9 +219,10 @@ const fewRows = 1000
 // few tells whether something in the query leads to a few rows by an index. For
 // what can be few or many, that many entries of the index are looked at.
 func (l *lister) few() (bool, error) {
-	if l.q.UserID != "" {
+	if l.q.UserID != "" || len(l.q.IDs) > 0 {
 		return true, nil
 	}
+	few := false
 	for _, c := range l.q.Conditions {
 		if !storable(c.Text) {
 			continue // nothing meets it
@@ -228,16 +250,20 @@ func (l *lister) few() (bool, error) {
 			b.add(`l.ended_at IS NULL AND `+condition, args...)
 		case c.By == sessions.ByAddress:
 			b.add(`l.ended_at IS NULL AND l.address = ?`, canonical(c.Text))
+		case c.By == sessions.ByBrowser && !l.c.postgres: // which walks the browser's index in order
+			b.add(`l.ended_at IS NULL AND l.browser = ?`, c.Text)
 		default:
 			continue
 		}
 		one := 0
 		found, err := l.c.row([]any{&one}, `SELECT 1 FROM `+table+` WHERE `+strings.Join(b.where, " AND ")+` LIMIT 1 OFFSET ?`, append(b.args, fewRows)...)
-		if err != nil || !found {
-			return err == nil, err
+		if err != nil {
+			return false, err
 		}
+		few = few || !found
+		l.manyNames = l.manyNames || (found && c.By == sessions.ByUsername)
 	}
-	return false, nil
+	return few, nil
 }
 
 // bounds are the positions between which the entries are. A time is a bound,
@@ -248,16 +274,20 @@ func (l *lister) bounds() (from, to int64) {
 		to = l.q.Before
 	}
 	for _, c := range l.q.Conditions {
-		// Behind the end of time shifts would leave the range of numbers.
-		at := min(max(stamp(c.Time), 0), math.MaxInt64>>positionShift-1)
 		switch {
 		case c.Operator == sessions.OpLessEqual && (c.By == sessions.ByCreated || c.By == sessions.ByLastAccess):
-			to = min(to, (at+1)<<positionShift)
+			to = min(to, lowest(c.Time.Add(time.Millisecond)))
 		case c.Operator == sessions.OpGreaterEqual && c.By == sessions.ByCreated:
-			from = max(from, at<<positionShift-1)
+			from = max(from, lowest(c.Time)-1)
 		}
 	}
 	return from, to
+}
+
+// lowest is below or at the positions of what began at that time. Behind the
+// end of time shifts would leave the range of numbers.
+func lowest(at time.Time) int64 {
+	return min(max(stamp(at), 0), math.MaxInt64>>positionShift) << positionShift
 }
 
 // read reads the entries at the spots with their applications. What has ended
@@ -268,7 +298,7 @@ func (l *lister) read(spots []spot) ([]sessions.Entry, error) {
 	place := map[string]int64{}
 	for _, s := range spots {
 		if !s.session {
-			logins = append(logins, s.id)
+			logins, place[s.id] = append(logins, s.id), s.position
 			continue
 		}
 		alone[s.server] = append(alone[s.server], s.id)
@@ -277,7 +307,7 @@ func (l *lister) read(spots []spot) ([]sessions.Entry, error) {
 	var found []sessions.Entry
 	if len(logins) > 0 {
 		var err error
-		if found, err = l.logins(logins); err != nil {
+		if found, err = l.logins(logins, place); err != nil {
 			return nil, err
 		}
 		of := map[string]*sessions.Entry{}
@@ -316,24 +346,24 @@ func (l *lister) read(spots []spot) ([]sessions.Entry, error) {
 	return found, nil
 }
 
-// logins reads the live logins of those ids, without applications.
-func (l *lister) logins(ids []any) ([]sessions.Entry, error) {
+// logins reads the live logins of those ids at their places, without
+// applications.
+func (l *lister) logins(ids []any, place map[string]int64) ([]sessions.Entry, error) {
 	var found []sessions.Entry
 	err := l.c.rows(func(scan func(...any) error) error {
 		var (
-			row      loginRow
-			name     string
-			position int64
+			row  loginRow
+			name string
 		)
-		if err := scan(append(row.dest(), &name, &position)...); err != nil {
+		if err := scan(append(row.dest(), &name)...); err != nil {
 			return err
 		}
 		idle := row.accessed + l.life.LoginIdle.Milliseconds()
-		found = append(found, sessions.Entry{ID: row.ID, Position: position, UserID: row.UserID, Username: name, Login: true,
+		found = append(found, sessions.Entry{ID: row.ID, Position: place[row.ID], UserID: row.UserID, Username: name, Login: true,
 			Address: row.Address, UserAgent: row.UserAgent, DeviceName: row.DeviceName, CreatedAt: utc(row.created),
 			LastAccessAt: utc(row.accessed), ExpiresAt: utc(min(row.expires, idle))})
 		return nil
-	}, `SELECT `+loginColumns+`, u.username, l.position FROM logins l JOIN users u ON u.realm = l.realm AND u.id = l.user_id
+	}, `SELECT `+loginColumns+`, u.username FROM logins l JOIN users u ON u.realm = l.realm AND u.id = l.user_id
 		WHERE l.realm = ? AND l.id IN ? AND u.locked_at IS NULL AND `+timelyLogin,
 		append([]any{l.name, ids}, l.timelyLoginArgs(l.now)...)...)
 	return found, err

@@ -217,18 +217,21 @@ func fill(t *testing.T, db *DB, n int) (first time.Time) {
 	}
 	tenth := max(n/10, 1)
 	run(`INSERT INTO users (realm, id, username, username_key, password, claims, roles, salt, created_at) `+series+`
-		SELECT 'staff', 'u' || i, 'user' || i, 'user' || i, '', '{}', '[]', `+blobOf+`, 1 FROM series`, tenth)
+		SELECT 'staff', 'u' || i, 'user' || i, 'user' || i, '', '{"name":"User ' || i || ' of many","email":"U' || i || '@example.com"}', '[]', `+blobOf+`, 1 FROM series`, tenth)
 	run(`INSERT INTO clients (authorization_server, client_id, realm, uid, number, name, static, metadata, created_at)
-		VALUES ('myAS', 'common', 'staff', 'uid-common', 1, 'Common', ?, '{}', 1), ('myAS', 'rare', 'staff', 'uid-rare', 2, 'Rare', ?, '{}', 1)`, false, false)
+		VALUES ('myAS', 'common', 'staff', 'uid-common', 1, 'Common', ?, '{}', 1), ('myAS', 'rare', 'staff', 'uid-rare', 2, 'Rare', ?, '{}', 1),
+			('myAS', 'middling', 'staff', 'uid-middling', 3, 'Middling', ?, '{}', 1)`, false, false, false)
 	run(`INSERT INTO logins (realm, id, user_id, cookie_hash, auth_time, auth_nonce, amr, acr, persistent, address, user_agent, device_name,
-			created_at, last_access_at, expires_at, check_at, position) `+series+`
+			created_at, last_access_at, expires_at, check_at, position, browser) `+series+`
 		SELECT 'staff', 'l' || i, 'u' || (1 + i % ?), `+blobOf+`, 1, '', '[]', '', ?, '10.' || (i % 250) || '.' || (i / 250 % 250) || '.' || (i / 62500),
 			CASE WHEN i % 5000 = 7 THEN 'Rare/' || i ELSE 'Mozilla/5.0 (X11; Linux x86_64) Chrome/' || (70 + i % 50) END, '',
-			? + i, ? + i, ?, ?, (? + i) * 1048576 + 2 * (i % 1000) FROM series`,
+			? + i, ? + i, ?, ?, (? + i) * 1048576 + 2 * (i % 1000),
+			CASE WHEN i % 5000 = 7 THEN 'Other' WHEN i % 150 = 9 THEN 'Firefox' ELSE 'Chrome' END FROM series`,
 		n, tenth, true, began, began, now+3_600_000, now+3_600_000, began)
 	run(`INSERT INTO oauth2_sessions (authorization_server, id, realm, client_id, client_uid, user_id, subject, login_id, origin, scopes, refreshable, offline,
 			authenticated_at, consented_at, custom_attributes, activated_at, detached_at, created_at, last_used_at, expires_at, idle_check_at, position, entry_id) `+series+`
-		SELECT 'myAS', 's' || i, 'staff', CASE WHEN i % 1000 = 3 THEN 'rare' ELSE 'common' END, CASE WHEN i % 1000 = 3 THEN 'uid-rare' ELSE 'uid-common' END,
+		SELECT 'myAS', 's' || i, 'staff', CASE WHEN i % 1000 = 3 THEN 'rare' WHEN i % 150 = 7 THEN 'middling' ELSE 'common' END,
+			CASE WHEN i % 1000 = 3 THEN 'uid-rare' WHEN i % 150 = 7 THEN 'uid-middling' ELSE 'uid-common' END,
 			'u' || (1 + i % ?), 'sub', CASE WHEN i % 10 = 0 THEN NULL ELSE 'l' || i END, 'browser', '[]', ?, ?, 1, 1, '{}', 1, NULL,
 			? + i, ? + i, ?, ?, (? + i) * 1048576 + 2 * (i % 1000) + 1, 'e' || i FROM series`,
 		n, tenth, false, false, began, began, now+3_600_000, now+3_600_000, began)

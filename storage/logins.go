@@ -204,21 +204,21 @@ func (r *Realm) beginLogin(c conn, in sessions.SignIn, now time.Time) (sessions.
 	rand.Read(id[:]) // never fails (crypto/rand)
 	l := renewed(sessions.Login{ID: hex.EncodeToString(id[:]), UserID: in.UserID, CreatedAt: utc(stamp(now))}, in, now)
 	_, err := c.exec(`INSERT INTO logins (realm, id, user_id, cookie_hash, auth_time, auth_nonce, amr, acr, persistent,
-		address, user_agent, device_name, created_at, last_access_at, expires_at, position, check_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		address, user_agent, device_name, created_at, last_access_at, expires_at, position, browser, check_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.name, l.ID, l.UserID, blob(l.CookieHash), stamp(l.AuthTime), l.AuthNonce, list(l.AMR), l.ACR, l.Persistent,
 		l.Address, l.UserAgent, l.DeviceName, stamp(l.CreatedAt), stamp(l.LastAccessAt), stamp(l.ExpiresAt), newPosition(stamp(l.CreatedAt), false),
-		min(stamp(l.ExpiresAt), stamp(l.LastAccessAt.Add(r.life.LoginIdle+sessions.IdleSlack))))
+		sessions.BrowserFamily(l.UserAgent), min(stamp(l.ExpiresAt), stamp(l.LastAccessAt.Add(r.life.LoginIdle+sessions.IdleSlack))))
 	return l, err
 }
 
 func (r *Realm) continueLogin(c conn, before sessions.Login, in sessions.SignIn, now time.Time) (sessions.Login, error) {
 	l := renewed(before, in, now)
 	_, err := c.exec(`UPDATE logins SET cookie_hash = ?, previous_cookie_hash = ?, cookie_rotated_at = ?, auth_time = ?,
-		auth_nonce = ?, amr = ?, acr = ?, persistent = ?, address = ?, user_agent = ?, last_access_at = ?, expires_at = ?
+		auth_nonce = ?, amr = ?, acr = ?, persistent = ?, address = ?, user_agent = ?, browser = ?, last_access_at = ?, expires_at = ?
 		WHERE realm = ? AND id = ?`,
 		blob(l.CookieHash), blob(before.CookieHash), stamp(now), stamp(l.AuthTime),
-		l.AuthNonce, list(l.AMR), l.ACR, l.Persistent, l.Address, l.UserAgent, stamp(l.LastAccessAt), stamp(l.ExpiresAt),
+		l.AuthNonce, list(l.AMR), l.ACR, l.Persistent, l.Address, l.UserAgent, sessions.BrowserFamily(l.UserAgent), stamp(l.LastAccessAt), stamp(l.ExpiresAt),
 		r.name, l.ID)
 	return l, err
 }

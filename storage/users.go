@@ -171,10 +171,18 @@ func (r *Realm) InsertUser(ctx context.Context, u *users.User) error {
 
 // UnlockUser lets a locked account sign in again, or returns users.ErrNotFound.
 func (r *Realm) UnlockUser(ctx context.Context, id string) error {
-	if !storable(id) {
-		return fmt.Errorf("unlocking user: %w", users.ErrNotFound)
+	if err := r.unlock(ctx, id, ""); err != nil {
+		return fmt.Errorf("unlocking user: %w", err)
 	}
-	err := r.db.transact(ctx, func(c conn) error {
+	return nil
+}
+
+// unlock is UnlockUser by an actor; empty: by whom the call comes.
+func (r *Realm) unlock(ctx context.Context, id, by string) error {
+	if !storable(id) {
+		return users.ErrNotFound
+	}
+	return r.db.transact(ctx, func(c conn) error {
 		n, err := c.exec(`UPDATE users SET locked_at = NULL WHERE realm = ? AND id = ?`, r.name, id)
 		if err == nil && n == 0 {
 			err = users.ErrNotFound
@@ -182,12 +190,8 @@ func (r *Realm) UnlockUser(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return c.record(r.name, r.db.now(), audit.Event{Type: audit.UserUnlocked, UserID: id})
+		return c.record(r.name, r.db.now(), audit.Event{Type: audit.UserUnlocked, Actor: by, UserID: id})
 	})
-	if err != nil {
-		return fmt.Errorf("unlocking user: %w", err)
-	}
-	return nil
 }
 
 // UpgradePassword replaces the hash old by a stronger one of the same password.

@@ -57,6 +57,9 @@ func (p *Pages) accountFrame(v *visitor, here string) *frame {
 	for _, name := range []string{"sessions", "permissions", "history", "password"} {
 		f.Tabs = append(f.Tabs, tab{Text: "account.tab." + name, URL: p.path + accountPath + "/" + name, Here: name == here})
 	}
+	if v.person().Admin {
+		f.Tabs = append(f.Tabs, tab{Text: "admin.tab", URL: p.path + adminPath + "/sessions"})
+	}
 	return f
 }
 

@@ -47,7 +47,8 @@ func TestColoursCanBeRead(t *testing.T) {
 		{"soft", "card", 4.5}, {"soft", "ground", 4.5}, {"soft", "arch", 4.5},
 		{"accent", "card", 4.5}, {"accent-strong", "card", 4.5}, {"accent-strong", "accent-tint", 4.5},
 		{"on-accent", "accent", 4.5}, {"on-accent", "accent-strong", 4.5},
-		{"bad", "card", 4.5}, {"bad", "bad-tint", 4.5}, {"good", "good-tint", 4.5}, {"on-bad", "bad", 4.5}, {"soft", "note-tint", 4.5}, {"on-tile", "tile", 4.5},
+		{"bad", "card", 4.5}, {"bad", "bad-tint", 4.5}, {"bad", "note-tint", 4.5}, {"on-bad", "bad", 4.5}, {"soft", "note-tint", 4.5},
+		{"text", "accent-tint", 7}, {"soft", "accent-tint", 4.5}, {"bad", "accent-tint", 4.5}, {"good", "good-tint", 4.5}, {"on-tile", "tile", 4.5},
 		{"input", "card", 3}, {"accent", "ground", 3}, {"accent", "arch", 3}, {"accent", "note-tint", 4.5},
 	}
 	judge := func(name string, of map[string]string, own bool) {

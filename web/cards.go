@@ -149,6 +149,7 @@ type question struct {
 	Action string        // URL that the form goes to
 	Fields map[string]string
 	Submit string // catalogue key
+	Gives  bool   // it takes nothing away
 	Back   string // URL
 }
 

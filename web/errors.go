@@ -117,7 +117,7 @@ func (p *Pages) problem(w http.ResponseWriter, r *http.Request, known problem, c
 	switch known {
 	case errLink, errNotAsked:
 		e.Restart = p.restart(r)
-	case errStale, errGone:
+	case errStale, errGone, errChosen, errOwnAccount:
 		e.Back = p.path + "/account/sessions"
 		if strings.Contains(r.URL.Path, "/admin/") {
 			e.Back = p.path + "/admin/sessions"

@@ -187,6 +187,7 @@ func (p *Pages) Mount(r *mux.Router) {
 	r.Handle("/consent", p.page(methods{http.MethodGet: p.showConsent, http.MethodPost: p.postConsent}))
 	r.Handle("/logout", p.page(methods{http.MethodGet: p.showLogout, http.MethodPost: p.postLogout}))
 	p.mountAccount(r)
+	p.mountAdmin(r)
 	r.Handle("/static/client-logo", p.page(methods{http.MethodGet: p.clientLogo}))
 	r.Handle("/static/{name}", p.page(methods{http.MethodGet: p.static}))
 }

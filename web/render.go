@@ -67,9 +67,10 @@ func (v view) With(d any) view {
 func parseTemplates() (map[string]*template.Template, error) {
 	out := map[string]*template.Template{}
 	for _, name := range []string{"login", "home", "consent", "logout", "signedout", "error",
-		"sessions", "history", "permissions", "password", "rename", "confirm"} {
+		"sessions", "history", "permissions", "password", "rename", "confirm",
+		"adminsessions", "adminuser", "adminend"} {
 		t, err := template.New("layout.html").Option("missingkey=error").
-			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/cards.html", "templates/notices.html",
+			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/cards.html", "templates/notices.html", "templates/adminparts.html",
 				"templates/"+name+".html")
 		if err != nil {
 			return nil, fmt.Errorf("web: template %s: %w", name, err)

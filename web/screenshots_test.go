@@ -42,7 +42,7 @@ func TestScreenshots(t *testing.T) {
 	for _, lang := range []string{"en", "de"} {
 		for theme, setting := range map[string]string{"light": "preferredColorScheme=1", "dark": "preferredColorScheme=0"} {
 			tab := chromium(t, lang, chromedp.Flag("blink-settings", setting), chromedp.Flag("hide-scrollbars", true), chromedp.UserAgent(agentChrome))
-			for _, s := range scenes {
+			for _, s := range slices.Concat(scenes, adminScenes) {
 				base := s.name + "-" + lang
 				if !strings.Contains(base+"-"+theme, only) {
 					continue

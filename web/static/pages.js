@@ -158,3 +158,130 @@ if (list) {
   window.addEventListener("pagehide", () => source.close());
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }
+
+// Fields that suggest people as one types (WAI-ARIA combobox with a list).
+for (const field of document.querySelectorAll("input[data-suggests]")) {
+  const words = field.dataset;
+  const list = document.createElement("ul");
+  const status = document.createElement("p");
+  list.id = field.id + "-list";
+  list.className = "suggestions";
+  list.hidden = true;
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", words.listLabel);
+  status.className = "hidden";
+  status.setAttribute("role", "status");
+  field.parentElement.append(list, status);
+  field.setAttribute("role", "combobox");
+  field.setAttribute("aria-autocomplete", "list");
+  field.setAttribute("aria-controls", list.id);
+  field.setAttribute("aria-expanded", "false");
+  const rules = new Intl.PluralRules(lang);
+  let pause, asked, chosen = -1;
+
+  const choose = (i) => {
+    chosen = i;
+    for (const [n, option] of [...list.children].entries()) {
+      option.setAttribute("aria-selected", String(n === i));
+      if (n === i) option.scrollIntoView({ block: "nearest" });
+    }
+    if (i < 0) field.removeAttribute("aria-activedescendant");
+    else field.setAttribute("aria-activedescendant", list.children[i].id);
+  };
+  const open = (shown) => {
+    list.hidden = !shown;
+    field.setAttribute("aria-expanded", String(shown));
+    choose(-1);
+  };
+  const part = (name, text) => {
+    const span = document.createElement("bdi");
+    span.className = name;
+    span.textContent = text;
+    return span;
+  };
+  const show = (people) => {
+    const was = chosen < 0 ? "" : list.children[chosen].dataset.url;
+    list.replaceChildren(...people.map((person, i) => {
+      const option = document.createElement("li");
+      option.id = list.id + "-" + i;
+      option.setAttribute("role", "option");
+      option.dataset.url = person.url;
+      option.append(part("suggestion-name", person.username));
+      const more = [person.name, person.email].filter((text) => text && text !== person.username).join(" · ");
+      if (more) option.append(part("suggestion-more", more));
+      if (person.locked) option.append(part("badge badge-bad", words.locked));
+      return option;
+    }));
+    open(people.length > 0);
+    choose(people.findIndex((person) => person.url === was)); // a late answer must not take the choice away
+    const form = rules.select(people.length);
+    status.textContent = people.length === 0 ? words.none
+      : words["found" + form[0].toUpperCase() + form.slice(1)].replaceAll("{n}", String(people.length));
+  };
+  const ask = async () => {
+    const typed = field.value.trim();
+    asked?.abort();
+    if (!typed) {
+      open(false);
+      status.textContent = "";
+      return;
+    }
+    asked = new AbortController();
+    try {
+      const answer = await fetch(words.suggests + "?q=" + encodeURIComponent(typed), { signal: asked.signal, headers: { Accept: "application/json" } });
+      if (!answer.ok) throw new Error("no answer");
+      show((await answer.json()).users);
+    } catch (fault) {
+      if (fault.name !== "AbortError") open(false); // the form still works
+    }
+  };
+  const go = (option) => { location.assign(option.dataset.url); };
+
+  field.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(ask, 200);
+  });
+  field.addEventListener("keydown", (event) => {
+    const n = list.hidden ? 0 : list.children.length;
+    if (event.key === "Escape" && n > 0) {
+      event.preventDefault(); // it would empty the field
+      open(false);
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (n === 0) ask();
+      // One place between the last and the first is the field itself.
+      else choose((chosen + 1 + (event.key === "ArrowDown" ? 1 : n)) % (n + 1) - 1);
+    }
+  });
+  field.form.addEventListener("submit", (event) => { // by Enter: what is chosen, and not what is typed
+    if (chosen < 0) return;
+    event.preventDefault();
+    go(list.children[chosen]);
+  });
+  field.addEventListener("blur", () => open(false));
+  list.addEventListener("mousedown", (event) => event.preventDefault()); // the field keeps the focus
+  list.addEventListener("click", (event) => {
+    const option = event.target.closest("[role=option]");
+    if (option) go(option);
+  });
+}
+
+// A box that ticks all boxes of its table, and buttons that need one ticked.
+for (const all of document.querySelectorAll("input[data-ticks]")) {
+  const boxes = [...document.querySelectorAll("input[type=checkbox][name=" + CSS.escape(all.dataset.ticks) + "]")];
+  const count = all.form.querySelector("[data-counts]");
+  const settle = () => {
+    const ticked = boxes.filter((box) => box.checked).length;
+    all.checked = ticked > 0 && ticked === boxes.length;
+    all.indeterminate = ticked > 0 && ticked < boxes.length;
+    if (count) count.textContent = ticked > 0 ? "(" + ticked + ")" : "";
+  };
+  all.closest("[hidden]").hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of boxes) box.checked = all.checked;
+    settle();
+  });
+  for (const box of boxes) box.addEventListener("change", settle);
+  window.addEventListener("pageshow", settle); // the history may have ticked some
+  settle();
+}
