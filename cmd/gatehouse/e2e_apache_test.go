@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -187,6 +188,18 @@ var apacheEndings = map[string]struct {
 	"account page, its own browser": {endsBoth, func(t *testing.T, n *intranet, v visitorOfBoth) {
 		n.confirm(t, v.browser, "/account/sessions/"+n.entry(t, "alex", "/me/sessions", v.first)+"/end")
 	}},
+	"administrators' page": {endsBoth, func(t *testing.T, n *intranet, v visitorOfBoth) {
+		b := newBrowser(t).As("admin", "admin-demo")
+		n.party(demoServer, "trusted").SignIn(b)
+		list := b.Page(n.URL + "/admin/sessions")
+		asked := n.submit(t, b, list, "/admin/end", url.Values{"one": {n.entry(t, "alex", "/me/sessions", v.first)}})
+		if asked.StatusCode != http.StatusOK {
+			t.Fatalf("choosing: %s\n%s", asked.Status, text(t, asked))
+		}
+		if done := n.submit(t, b, asked, "/admin/end", nil); done.StatusCode != http.StatusSeeOther {
+			t.Fatalf("ending: %s\n%s", done.Status, text(t, done))
+		}
+	}},
 	"Apache's own logout, by end_session": {endsBoth, func(t *testing.T, n *intranet, v visitorOfBoth) {
 		page, _ := n.first.follow(v.browser, n.first.logout())
 		if page.Request.URL.String() != n.first.URL+"/" {
@@ -204,11 +217,19 @@ func (a *apache) logout() string {
 // confirm opens a page that asks first, and says yes.
 func (n *intranet) confirm(t *testing.T, b *browser, path string) {
 	t.Helper()
-	page := b.Page(n.URL + path)
+	if res := n.submit(t, b, b.Page(n.URL+path), path, nil); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%s: %s\n%s", path, res.Status, text(t, res))
+	}
+}
+
+// submit sends the form of a page that posts to a path, with more values.
+func (n *intranet) submit(t *testing.T, b *browser, page *http.Response, path string, more url.Values) *http.Response {
+	t.Helper()
 	for _, f := range forms(page) {
 		if !f.post || f.action.Path != path {
 			continue
 		}
+		maps.Copy(f.values, more)
 		req, err := f.request(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -217,12 +238,10 @@ func (n *intranet) confirm(t *testing.T, b *browser, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.StatusCode != http.StatusSeeOther {
-			t.Fatalf("%s: %s\n%s", path, res.Status, text(t, res))
-		}
-		return
+		return res
 	}
-	t.Fatalf("%s doesn't ask: %s\n%s", path, page.Status, text(t, page))
+	t.Fatalf("nothing at %s posts to %s: %s\n%s", page.Request.URL.Redacted(), path, page.Status, text(t, page))
+	return nil
 }
 
 // endByClient signs a browser in at a sibling client, and ends a session with
