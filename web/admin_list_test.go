@@ -14,8 +14,11 @@ func TestAdminListIsNarrowed(t *testing.T) {
 	h := open(t, nil)
 	b := h.admin("root")
 	const firefox, edge = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0"
+	h.wait(time.Second) // two of one millisecond are in no order
 	h.loginOf("alex", "192.0.2.1", firefox)
+	h.wait(time.Second)
 	h.loginOf("bob", "2001:db8::7", edge)
+	h.wait(time.Second)
 	used := h.browser()
 	used.get(used.submit(atConsent(h, used, h.request("long", "scope", "openid profile"), "alex", alexPassword), "decision", "allow").location())
 	h.wait(2 * time.Hour)
