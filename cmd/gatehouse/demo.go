@@ -233,6 +233,8 @@ See a session ended, in a browser:
   4. Click "End" beside %s.
   5. Go back to %s and reload: it was told that its session was ended. "Sign in again" wants the password.
 `, one.url, user.Username, string(user.Password), two.url, one.name, two.name, two.name)
+	fmt.Fprintf(&b, "\nPages of the server:\n  %s/account/sessions   where you are signed in\n  %s/admin/sessions     everybody's sessions, for session-admin\n",
+		cfg.PublicURL, cfg.PublicURL)
 	b.WriteString("\nIssuers:\n")
 	for _, name := range cfg.AuthorizationServerNames() {
 		fmt.Fprintf(&b, "  %s\n", cfg.Issuer(name))
