@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -167,9 +168,20 @@ func (p *Pages) askEnd(w http.ResponseWriter, r *http.Request, v *visitor) error
 	case !c.Login:
 		q.Title, q.Text, q.Submit = "end.alone.title", "end.alone.text", "end.alone.submit"
 	}
-	// What is used without the browser goes on without it.
-	q.Ends = apps([]card{c}, func(c card, a application) bool { return !c.Login || !a.Offline })
-	q.Stays = apps([]card{c}, func(c card, a application) bool { return c.Login && a.Offline })
+	// What is used without the browser goes on without it, unless the realm says
+	// otherwise.
+	stays := map[sessions.Key]bool{}
+	if c.Login {
+		uses, err := p.cfg.Uses.Uses(r.Context(), c.ID)
+		if err != nil {
+			return fmt.Errorf("reading what a login is used for: %w", err)
+		}
+		for _, use := range uses {
+			stays[use.Key] = use.Outlives
+		}
+	}
+	q.Ends = apps([]card{c}, func(_ card, a application) bool { return !stays[a.session] })
+	q.Stays = apps([]card{c}, func(_ card, a application) bool { return stays[a.session] })
 	if len(q.Stays) > 0 {
 		q.Notes = append(q.Notes, "end.note.stays")
 	}

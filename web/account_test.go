@@ -12,6 +12,7 @@ import (
 
 	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/storage"
 	"gatehouse.dev/gatehouse/throttle"
 	"gatehouse.dev/gatehouse/web"
 )
@@ -84,6 +85,22 @@ func TestHistoryHasPages(t *testing.T) {
 	}
 	if lines != 45 {
 		t.Errorf("the pages have %d lines", lines)
+	}
+}
+
+func TestQuestionKnowsThatLogoutEndsOfflineAccess(t *testing.T) {
+	h := openRealm(t, storage.RealmConfig{LogoutEndsOffline: true}, nil)
+	phone, b := h.browser(), h.browser()
+	token := phone.use("album", "openid offline_access", "alex", alexPassword)
+	id := h.logins("alex")[0].ID
+	b.enter("alex", alexPassword)
+	page := b.get(h.base+"/account/sessions/"+id+"/end").expect(200, "End this sign-in?", "This ends", "Photo Album")
+	if strings.Contains(page.body, "This goes on") {
+		t.Errorf("the page says that something goes on:\n%s", page.body)
+	}
+	b.submit(page)
+	if _, ok := h.refreshes("album", token); ok {
+		t.Error("offline access goes on")
 	}
 }
 

@@ -34,6 +34,7 @@ type card struct {
 
 // application is a client as it is used in an entry.
 type application struct {
+	session   sessions.Key
 	Client    asker
 	Server    string // name of its authorization server; empty: the realm has one only
 	Scopes    []scope
@@ -53,7 +54,7 @@ func (p *Pages) card(e *sessions.Entry, v *visitor, lang string) card {
 		a := &e.Applications[i]
 		c.Apps = append(c.Apps, application{Client: plainAsker(a.Name), Server: p.serverName(a.AuthorizationServer),
 			Scopes: p.scopesInWords(a.AuthorizationServer, a.Scopes, lang), Consented: a.ConsentedAt, Used: a.LastUsedAt,
-			Offline: a.Offline, Device: a.Device})
+			Offline: a.Offline, Device: a.Device, session: sessions.Key{AuthorizationServer: a.AuthorizationServer, ID: a.SessionID}})
 	}
 	return c
 }

@@ -85,6 +85,12 @@ var houseLifetimes = sessions.Lifetimes{
 // open builds a house; change may alter the configuration of its pages.
 func open(t *testing.T, change func(*web.Config)) *house {
 	t.Helper()
+	return openRealm(t, storage.RealmConfig{}, change)
+}
+
+// openRealm builds a house with a realm of its own rules.
+func openRealm(t *testing.T, rules storage.RealmConfig, change func(*web.Config)) *house {
+	t.Helper()
 	ctx := context.Background()
 	h := &house{t: t, log: &journal{}}
 	logger := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -99,8 +105,8 @@ func open(t *testing.T, change func(*web.Config)) *house {
 	must(err)
 	t.Cleanup(func() { _ = h.db.Close() })
 	must(h.db.Migrate(ctx))
-	h.realm = h.db.Realm(storage.RealmConfig{Name: "default", Lifetimes: houseLifetimes,
-		Servers: map[string]sessions.Lifetimes{"myAS": houseLifetimes}})
+	rules.Name, rules.Lifetimes, rules.Servers = "default", houseLifetimes, map[string]sessions.Lifetimes{"myAS": houseLifetimes}
+	h.realm = h.db.Realm(rules)
 	store := h.db.For(storage.ServerConfig{Name: "myAS", Realm: "default", Lifetimes: houseLifetimes})
 	h.manager = &sessions.Manager{Realm: h.realm, Now: h.now}
 	h.passwords, err = users.NewPasswords(1)
