@@ -25,7 +25,7 @@ func (s *as) callerOf(token string) (sessions.Caller, error) {
 	return s.server.Caller(r)
 }
 
-// No return through the back door (state.md §5): an ending by anybody but the
+// No return through the back door (docs/concepts.md): an ending by anybody but the
 // client itself demands fresh proof.
 func TestEndingByAnotherClientDemandsFreshProof(t *testing.T) {
 	h := open(t, options{})
