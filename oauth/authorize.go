@@ -171,7 +171,7 @@ func (a *authorization) signIn(now time.Time) (bool, error) {
 	demanded := slices.Contains(a.prompt, "login") || slices.Contains(a.prompt, "select_account")
 	// Only a sign-in that answers this very request counts, and only once.
 	a.useNonce = fresh && (demanded || a.maxAge != nil)
-	if a.maxAge != nil && (*a.maxAge == 0 || now.Sub(a.login.AuthTime) > time.Duration(*a.maxAge)*time.Second) {
+	if a.maxAge != nil && (*a.maxAge == 0 || a.login.Former || now.Sub(a.login.AuthTime) > time.Duration(*a.maxAge)*time.Second) {
 		demanded = true
 	}
 	if !demanded {

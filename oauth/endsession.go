@@ -289,19 +289,18 @@ const (
 //	       no session that is known
 //	one    sid of a session of this login       another user       ask
 //	one    sid of a session of this login       none, or the user  end
-//	one    no sid, sub of another user          any                ask
-//	one    no sid, sub of the login's user      another user       ask
-//	one    no sid, sub of the login's user      none, or the user  end
+//	one    no sid                               any                ask
 //
 // A hint is no credential: a session that it names, but that is not of this
-// browser's login, is left alone.
+// browser's login, is left alone. One without sid is of a session that has lost
+// its login; whose browser this is doesn't follow from it.
 func (l *Logout) Decide(p Presence) LogoutDecision {
 	switch {
 	case p.Login == nil:
 		return LogoutOver
 	case !l.Verified || l.Client == nil || !p.Meant || l.Subject != p.Login.UserID:
 		return LogoutAsks
-	case l.Session != "" && !p.UsedIn:
+	case l.Session == "" || !p.UsedIn:
 		return LogoutAsks
 	}
 	return LogoutEnds

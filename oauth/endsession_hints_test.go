@@ -23,11 +23,11 @@ func TestLogoutOfADeletedClient(t *testing.T) {
 	registered.Static = false
 	h.must(s.store.InsertClient(t.Context(), &registered))
 	s.static["registered"] = registered
-	b := h.signedIn("alex")
 	hint := s.idToken("registered", h.userID("alex"), "")
-	// A hint without sid names the user alone.
-	b.follow(s.endSession("id_token_hint", hint, "post_logout_redirect_uri", "https://registered.example/bye")).mustGo("https://registered.example/bye")
-	b = h.signedIn("alex")
+	// A hint without sid says who asks, and no more.
+	h.browser().follow(s.endSession("id_token_hint", hint, "post_logout_redirect_uri", "https://registered.example/bye")).mustGo("https://registered.example/bye")
+	b := h.signedIn("alex")
+	b.follow(s.endSession("id_token_hint", hint, "post_logout_redirect_uri", "https://registered.example/bye")).isError(http.StatusOK, "Sign out?", "asks you")
 	b.follow(s.endSession("id_token_hint", s.idToken("registered", h.userID("bob"), ""))).isError(http.StatusOK, "Sign out?", "another sign-in")
 	_, err := s.manager().End(t.Context(), sessions.Target{Client: "registered"}, sessions.Ending{Reason: sessions.ReasonClientDeleted,
 		Effects: []sessions.Effect{sessions.DeleteClient{AuthorizationServer: s.name, ClientID: "registered"}}})
@@ -104,8 +104,7 @@ func TestOtherTokensOfOursAreNoHints(t *testing.T) {
 		t.Error("the login has ended")
 	}
 	for _, token := range []string{s.idToken("web", alex, "", with("aud", both), with("azp", "web")), s.idToken("web", alex, "", with("aud", both))} {
-		b := h.signedIn("alex")
-		b.follow(s.endSession("id_token_hint", token, "client_id", "web", "post_logout_redirect_uri", "https://web.example/bye")).mustGo("https://web.example/bye")
+		h.browser().follow(s.endSession("id_token_hint", token, "client_id", "web", "post_logout_redirect_uri", "https://web.example/bye")).mustGo("https://web.example/bye")
 	}
 }
 

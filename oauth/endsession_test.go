@@ -31,7 +31,7 @@ func TestLogoutIsDecidedInOnePlace(t *testing.T) {
 									switch {
 									case login == nil:
 										want = oauth.LogoutOver
-									case c != nil && verified && subject == "alex" && meant && (sid == "" || usedIn):
+									case c != nil && verified && subject == "alex" && meant && sid != "" && usedIn:
 										want = oauth.LogoutEnds
 									}
 									l := &oauth.Logout{Client: c, Verified: verified, Subject: subject, Session: sid, RedirectURI: uri}

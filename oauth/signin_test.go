@@ -76,8 +76,16 @@ func TestMaxAgeIsMetByAge(t *testing.T) {
 	s.refused(b.follow(s.request("web", "max_age", "60", "prompt", "none")), "login_required")
 	page := b.follow(s.request("web", "max_age", "60")).isPage("/login")
 	s.code(b, "web", "max_age", "61")
+	u, err := url.Parse(h.base)
+	h.must(err)
+	thief := h.browser()
+	thief.client.Jar.SetCookies(u, b.client.Jar.Cookies(u))
 	s.authorized(b.signIn(page, "alex"))
 	s.code(b, "web", "max_age", "60")
+	// What was proven is not for who holds the cookie of before.
+	s.code(thief, "web")
+	thief.follow(s.request("web", "max_age", "60")).isPage("/login")
+	s.refused(thief.get(s.request("web", "max_age", "3600", "prompt", "none")), "login_required")
 }
 
 func TestPromptNoneNeverShowsAPage(t *testing.T) {

@@ -21,7 +21,11 @@ type Login struct {
 	CreatedAt    time.Time //
 	LastAccessAt time.Time // written at most once a minute
 	ExpiresAt    time.Time // absolute end
-	Ended        *Ended    // nil while it lives
+	// Former: it was asked for by the cookie before the present one. Whoever has
+	// that may go on for a moment, but what was proven since is not his: AuthTime
+	// must not count as fresh.
+	Former bool
+	Ended  *Ended // nil while it lives
 }
 
 // SignIn is a password (or better) that was just proven in a browser.
@@ -38,6 +42,7 @@ type SignIn struct {
 	CookieHash []byte // of the new cookie: it is rotated at every sign-in
 	ExpiresAt  time.Time
 	Current    string // id of the login of the browser's present cookie; empty: none
+	Revokes    bool   // that cookie is void at once, also for requests under way
 	Noticing   Noticing
 }
 
@@ -54,7 +59,8 @@ type Consent struct {
 // servers. Times are UTC and exact to the millisecond.
 type RealmStore interface {
 	// LoginByCookie returns the live login of that cookie hash (the current
-	// one, or the previous one within 30 s of its rotation), or ErrNotFound.
+	// one, or the previous one within 30 s of its rotation: Login.Former), or
+	// ErrNotFound.
 	LoginByCookie(ctx context.Context, cookieHash []byte) (*Login, error)
 	// SignIn records a sign-in. Where in.Current is a live login of the same
 	// user, that login goes on with its sids: new cookie, AuthTime, AuthNonce,

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -88,6 +89,7 @@ func (r *Realm) LoginByCookie(ctx context.Context, cookieHash []byte) (*sessions
 			return sessions.ErrNotFound
 		}
 		login, err = row.login()
+		login.Former = !bytes.Equal(login.CookieHash, cookieHash)
 		return err
 	})
 	if err != nil {
@@ -213,11 +215,14 @@ func (r *Realm) beginLogin(c conn, in sessions.SignIn, now time.Time) (sessions.
 }
 
 func (r *Realm) continueLogin(c conn, before sessions.Login, in sessions.SignIn, now time.Time) (sessions.Login, error) {
-	l := renewed(before, in, now)
+	l, previous := renewed(before, in, now), blob(before.CookieHash)
+	if in.Revokes {
+		previous = nil
+	}
 	_, err := c.exec(`UPDATE logins SET cookie_hash = ?, previous_cookie_hash = ?, cookie_rotated_at = ?, auth_time = ?,
 		auth_nonce = ?, amr = ?, acr = ?, persistent = ?, address = ?, user_agent = ?, browser = ?, last_access_at = ?, expires_at = ?
 		WHERE realm = ? AND id = ?`,
-		blob(l.CookieHash), blob(before.CookieHash), stamp(now), stamp(l.AuthTime),
+		blob(l.CookieHash), previous, stamp(now), stamp(l.AuthTime),
 		l.AuthNonce, list(l.AMR), l.ACR, l.Persistent, l.Address, l.UserAgent, sessions.BrowserFamily(l.UserAgent), stamp(l.LastAccessAt), stamp(l.ExpiresAt),
 		r.name, l.ID)
 	return l, err

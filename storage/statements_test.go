@@ -203,7 +203,7 @@ func (s *scene) what(ctx context.Context) []struct {
 			_, err := s.realm.End(ctx, sessions.Target{User: "alex"}, sessions.Ending{Effects: []sessions.Effect{sessions.LockUser{UserID: "alex"}}})
 			return err
 		}},
-		{"Past", 3, func() error { _, err := s.realm.Past(ctx, sessions.PastQuery{UserID: "alex"}); return err }},
+		{"Past", 4, func() error { _, err := s.realm.Past(ctx, sessions.PastQuery{UserID: "alex"}); return err }},
 		{"Permissions", 1, func() error { _, err := s.realm.Permissions(ctx, "alex"); return err }},
 		{"Mark", 1, func() error { _, _ = s.realm.Mark(ctx, "alex", s.login.ID); return nil }},
 		{"End of a permission", 0, func() error {

@@ -306,6 +306,12 @@ func TestPasswordIsChanged(t *testing.T) {
 	if now := b.client.Jar.Cookies(mustURL(t, h.base)); len(now) == 0 || now[0].Value == cookie[0].Value {
 		t.Error("the cookie is the old one")
 	}
+	// Who copied the old one has nothing any more, not even for a moment.
+	thief := h.browser()
+	thief.client.Jar.SetCookies(mustURL(t, h.base), cookie)
+	if a := thief.do("GET", path, ""); a.status != 303 || !strings.Contains(a.location(), "/login?") {
+		t.Errorf("the cookie of before opens the page: %d %s", a.status, a.location())
+	}
 	token, ok := h.refreshes("album", token)
 	if list := h.logins("alex"); !ok || len(list) != 2 || list[1].ID != own {
 		t.Errorf("without the tick left are %+v", list)

@@ -161,7 +161,14 @@ func TestAdminPagesWantAFreshSignIn(t *testing.T) {
 	if len(h.logins("bob")) != 1 {
 		t.Error("bob was signed out")
 	}
+	// Who holds the cookie of before the proof hasn't proven anything.
+	thief := h.browser()
+	thief.client.Jar.SetCookies(mustURL(t, h.base), b.client.Jar.Cookies(mustURL(t, h.base)))
 	b.proveAdmin("root").expect(200, "Sessions of everybody")
+	thief.get(h.base+"/account/sessions").expect(200, "This browser")
+	if a := thief.do(http.MethodGet, h.base+"/admin/sessions", ""); a.status != http.StatusSeeOther || !strings.Contains(a.location(), "/login?") {
+		t.Errorf("with the cookie of before: %d, %s", a.status, a.location())
+	}
 	if after := h.logins("root"); len(after) != 1 || after[0].ID != before[0].ID {
 		t.Errorf("the login is another: %+v", after)
 	}

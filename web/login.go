@@ -149,7 +149,7 @@ func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username,
 		if err != nil {
 			return nil, err
 		}
-		login, err := p.signIn(w, r, user, nonce, persistent)
+		login, err := p.signIn(w, r, user, sessions.SignIn{AuthNonce: nonce, Persistent: persistent})
 		if again && errors.Is(err, sessions.ErrProofStale) {
 			continue
 		}
@@ -157,19 +157,17 @@ func (p *Pages) proveAndSignIn(w http.ResponseWriter, r *http.Request, username,
 	}
 }
 
-// signIn writes the login and sets its new cookie.
-func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User, nonce string, persistent bool) (*sessions.Login, error) {
+// signIn writes the login, completing in, and sets its new cookie.
+func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User, in sessions.SignIn) (*sessions.Login, error) {
 	current, _, err := p.present(r)
 	if err != nil {
 		return nil, err
 	}
 	now := p.now()
 	value, hash := p.cfg.Cookie.New()
-	in := sessions.SignIn{
-		UserID: user.ID, AuthTime: now, AuthNonce: nonce, AMR: []string{"pwd"},
-		Persistent: persistent, Address: p.cfg.ClientAddress(r), UserAgent: userAgent(r),
-		Password: user.Password, CookieHash: hash, ExpiresAt: now.Add(p.cfg.Lifetimes.LoginAbsolute),
-	}
+	in.UserID, in.AuthTime, in.AMR, in.Password = user.ID, now, []string{"pwd"}, user.Password
+	in.Address, in.UserAgent = p.cfg.ClientAddress(r), userAgent(r)
+	in.CookieHash, in.ExpiresAt = hash, now.Add(p.cfg.Lifetimes.LoginAbsolute)
 	if current != nil {
 		in.Current = current.ID
 	}
@@ -181,10 +179,11 @@ func (p *Pages) signIn(w http.ResponseWriter, r *http.Request, user *users.User,
 		return nil, fmt.Errorf("recording a sign-in: %w", err)
 	}
 	var expires time.Time
-	if persistent {
+	if in.Persistent {
 		expires = in.ExpiresAt
 	}
 	p.cfg.Cookie.Set(w, value, expires)
+	p.putState(w, r, login)
 	if device != "" {
 		p.deviceCookie().Set(w, device)
 	}

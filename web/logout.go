@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/oauth"
@@ -24,6 +25,7 @@ const (
 	shownParam = "login"
 	// maxNames and maxFrames bound what the pages name and tell.
 	maxNames  = 20
+	maxHint   = 64 // bytes of a hint that is shown
 	maxFrames = 50
 	// framesWait is for how many seconds frames may keep the browser from going on.
 	framesWait = 5
@@ -179,9 +181,12 @@ func (p *Pages) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logou
 		f.Fields = p.cfg.Servers[l.Server].LogoutFields(&shown)
 		f.Other = l.Verified && (l.Subject != user.ID || l.Session != "" && !presence.UsedIn)
 	}
-	if !presence.Meant {
+	// Without a client that proved itself, what the hint says is anybody's, and
+	// could be a message to the user in our name.
+	if !presence.Meant && l.Verified && len(l.Hint) <= maxHint && !strings.ContainsFunc(l.Hint, unicode.IsSpace) {
 		f.Hint = l.Hint
 	}
+	f.Other = f.Other || !presence.Meant
 	if l.Client != nil {
 		f.Client = p.asker(l.Server, l.Client)
 	}
@@ -213,7 +218,7 @@ func (p *Pages) signOut(w http.ResponseWriter, r *http.Request, l *oauth.Logout,
 		return fmt.Errorf("reading what a login is used for: %w", err)
 	}
 	ending := sessions.Ending{By: sessions.Actor{Kind: sessions.ActorUser, ID: login.UserID}, Reason: sessions.ReasonLogout, At: p.now()}
-	if l.Client != nil {
+	if l.Client != nil && l.Verified { // anybody can name a client
 		ending.Asked = sessions.Asker{AuthorizationServer: l.Server, ClientID: l.Client.ClientID}
 	}
 	_, err = p.cfg.Sessions.End(r.Context(), sessions.Target{Login: login.ID, OfUser: login.UserID}, ending)

@@ -117,10 +117,10 @@ func (p *Pages) changePassword(w http.ResponseWriter, r *http.Request, v *visito
 	if err := p.cfg.Directory.ChangePassword(r.Context(), v.person(), phc, user.Password, endOthers); err != nil {
 		return err
 	}
-	// Whoever may have the old cookie has it no longer. The change stands, also
-	// where this comes too late because the login has just been ended.
+	// Whoever may have the old cookie has nothing any more. The change stands,
+	// also where this comes too late because the login has just been ended.
 	user.Password = phc
-	if _, err := p.signIn(w, r, user, "", v.login.Persistent); err != nil &&
+	if _, err := p.signIn(w, r, user, sessions.SignIn{Persistent: v.login.Persistent, Revokes: true}); err != nil &&
 		!errors.Is(err, sessions.ErrProofStale) && !errors.Is(err, sessions.ErrUserLocked) {
 		return err
 	}

@@ -55,15 +55,27 @@ func (p *Pages) signedIn(w http.ResponseWriter, r *http.Request, place string, m
 	q := url.Values{placeParam: {place}}
 	switch {
 	case login == nil && p.cfg.Cookie.Hash(r) != nil:
+		p.putState(w, r, nil)
 		q.Set(overParam, "1")
 	case login == nil:
-	case maxAge > 0 && p.now().Sub(login.AuthTime) > maxAge:
+	case maxAge > 0 && (login.Former || p.now().Sub(login.AuthTime) > maxAge):
 		q.Set(againParam, "1")
 	default:
 		p.touch(r, login)
 		return &visitor{login, user}, nil
 	}
 	return nil, p.redirect(w, r, p.path+"/login?"+q.Encode())
+}
+
+// putState tells pages that watch the browser's state who is signed in, where a
+// server lets them (OpenID Connect Session Management 1.0).
+func (p *Pages) putState(w http.ResponseWriter, r *http.Request, login *sessions.Login) {
+	for _, server := range p.cfg.Servers {
+		if server.SessionManagement() {
+			p.cfg.Cookie.State().Put(w, r, login)
+			return
+		}
+	}
 }
 
 // visit makes a page's handler of one that needs to know who is signed in; as
