@@ -33,6 +33,7 @@ type serverOptions struct {
 	KEK         string                // default: a fresh one
 	Now         func() time.Time      // default: time.Now
 	Connections int                   // of the database at most; default: storagetest.Connections
+	Public      net.Listener          // default: on a port of its own
 }
 
 // testServer is a server in this process, on a port of its own.
@@ -53,7 +54,10 @@ type testServer struct {
 // startServer starts a server that ends with the test.
 func startServer(t testing.TB, o serverOptions) *testServer {
 	t.Helper()
-	public, operations := listenLoopback(t), listenLoopback(t)
+	public, operations := o.Public, listenLoopback(t)
+	if public == nil {
+		public = listenLoopback(t)
+	}
 	cfg, err := demoConfig(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
