@@ -21,8 +21,8 @@ import (
 const (
 	// lasting is longer than any of these scenes.
 	lasting = 200 * time.Hour
-	// toldWithin is by when a client knows that a session is over by time.
-	toldWithin = 5 * time.Minute
+	// announcedWithin is by when a client knows that a session is over by time.
+	announcedWithin = 5 * time.Minute
 	// passEvery is the longest pause of the sweeper.
 	passEvery = 90 * time.Second
 	// haste is when, before the time is over, nothing may have happened yet, and
@@ -164,8 +164,8 @@ func (l lapse) play(t *testing.T, database string) {
 		}
 	}
 	for at := now(); st.messages() < heard+len(l.over)+len(l.detached); at = at.Add(passEvery) {
-		if at.After(used.Add(l.after + toldWithin)) {
-			t.Fatalf("%d messages were sent within %s, want %d", st.messages()-heard, toldWithin, len(l.over)+len(l.detached))
+		if at.After(used.Add(l.after + announcedWithin)) {
+			t.Fatalf("%d messages were sent within %s, want %d", st.messages()-heard, announcedWithin, len(l.over)+len(l.detached))
 		}
 		moveTo(at)
 		sweep()
