@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -238,6 +239,24 @@ func (o *office) config() deliveries.Config {
 			o.counted[server+" "+outcome]++
 		},
 	}
+}
+
+// outcomes are what was counted, as soon as there are n; they are counted when
+// they have been settled.
+func (o *office) outcomes(n int) map[string]int {
+	o.t.Helper()
+	var found map[string]int
+	await(o.t, "outcomes to be counted", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		found = maps.Clone(o.counted)
+		sum := 0
+		for _, of := range found {
+			sum += of
+		}
+		return sum >= n
+	})
+	return found
 }
 
 // run starts a worker, which ends with the test or when the returned function
