@@ -56,7 +56,7 @@ packages: $(PACKAGES:%=%/node_modules/.package-lock.json)
 .PHONY: test
 test: setup ## all tests with the race detector (ARGS="-run X ./storage/..." narrows them)
 	@$(MAKE) --no-print-directory packages
-	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh -race -timeout 18m $(or $(ARGS),./...)
+	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh -race -timeout 30m $(or $(ARGS),./...)
 
 .PHONY: screenshots
 screenshots: ## pictures of all pages into docs/screenshots (Git knows only those that the documents show)
