@@ -17,7 +17,9 @@ const (
 	// MaxKnown is how many devices, and how many networks, are known of a user;
 	// the ones that were used longest ago give way.
 	MaxKnown = 50
-	// MaxNotices is how many notices are kept of a user; the oldest give way.
+	// MaxNotices is how many notices are kept of a user. Answered ones give way,
+	// then those about logins that are all over, the oldest first. Where that
+	// leaves no room, a sign-in shares the newest one instead of adding another.
 	MaxNotices = 100
 	// MaxMails is how many mails about sign-ins a user gets within MailWindow.
 	MaxMails   = 5
@@ -45,8 +47,8 @@ type Notice struct {
 	Address   string
 	UserAgent string // at most 512 bytes
 	At        time.Time
-	Ended     bool // the login is over
-	OnlyNo    bool // whoever asks can't say that it was he: there is an open notice of his own login
+	Ended     bool // the login is over, and so are all that share the question
+	OnlyNo    bool // whoever asks can't say that it was he: his own login is in question, or the notice stands for sign-ins that found no room for their own
 }
 
 // Answer is what the user says of a sign-in that he was told of.
@@ -59,24 +61,32 @@ const (
 )
 
 // ErrAnswer: an answer is yes or no, and yes can't be said in a login that is
-// itself asked about.
+// itself asked about, or to a notice that stands for other sign-ins too.
 var ErrAnswer = errors.New("not an answer to a notice")
 
 // NoticeStore keeps the notices of one realm. Store.SignIn writes them, in the
 // transaction of the sign-in.
+//
+// A notice is about the login that left it and about those that share its
+// question: logins that began, while it was not answered, in a browser that it
+// made known; in the browser of the sign-in, from the network that it made
+// known; or in a browser that was new itself, from that network, until the user
+// knows that browser. A login is in question as long as a notice about it is not
+// answered.
 type NoticeStore interface {
 	// OpenNotices lists notices of the user that are not answered, newest first:
-	// those whose login lives or has ended later than endedAfter, but for those
-	// of the login by, which asks.
+	// those about a login that lives or has ended later than endedAfter, but for
+	// those of the browser that asks in the login by.
 	OpenNotices(ctx context.Context, userID, by string, endedAfter time.Time, limit int) ([]Notice, error)
 	// AnswerNotice notes what the user said. AnswerYes counts where nothing was
 	// said before. AnswerNo counts in any case, and in the same transaction ends
-	// the login with everything that began in it, detached sessions too, as by
-	// ending; answers the other notices of that login; and forgets the devices
-	// and networks that became known by them. Once more changes nothing and is no
-	// error. ErrNotFound: the user has no such notice. ErrAnswer: answer is
-	// AnswerYes, and by is the login that the notice, or another one that is not
-	// answered, is about.
+	// all logins that it is about with everything that began in them, detached
+	// sessions too, as by ending; answers the other notices that those logins
+	// left, with what shares their questions; and forgets the devices and networks
+	// that became known by all of them. Once more changes nothing and is no error.
+	// ErrNotFound: the user has no such notice. ErrAnswer: answer is AnswerYes,
+	// and by left the notice or is in question, or the notice also stands for
+	// sign-ins that found no room for one of their own.
 	AnswerNotice(ctx context.Context, userID, id, by string, answer Answer, ending Ending) error
 	// SweepNotices removes up to limit notices, and as many known devices and
 	// networks, from before that time, and tells how many.
@@ -95,8 +105,8 @@ type Notices struct {
 }
 
 // Open lists what the person is to be asked about: notices without an answer,
-// newest first, 20 at most, whose login lives or ended within 30 days, and is not
-// the one that he asks in.
+// newest first, 20 at most, about a login that lives or ended within 30 days, but
+// for those of the browser that he asks in.
 func (n *Notices) Open(ctx context.Context, p Person) ([]Notice, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -108,7 +118,7 @@ func (n *Notices) Open(ctx context.Context, p Person) ([]Notice, error) {
 	return found, nil
 }
 
-// Answer notes what a person says of one of his notices, and ends the login that
+// Answer notes what a person says of one of his notices, and ends the logins that
 // it is about where it was not he. ErrNotFound: he has no such notice, and
 // nothing is touched. ErrAnswer: it is no answer.
 func (n *Notices) Answer(ctx context.Context, p Person, id string, answer Answer) error {

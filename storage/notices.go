@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -27,7 +26,8 @@ const (
 const maxMailTo = 254
 
 // remember notes from where a user has signed in, and leaves a notice where he
-// has not signed in from there before. goesOn: the browser has had the login, so
+// has not signed in from there before; where he has, and is still asked about
+// it, the login shares the question. goesOn: the browser has had the login, so
 // it is known whatever its cookie says.
 //
 // The row of kind 'user' comes first. Who has it waits for nobody with other
@@ -37,19 +37,23 @@ func (r *Realm) remember(c conn, login *sessions.Login, goesOn bool, in sessions
 	if len(in.Device) == 0 {
 		return nil
 	}
-	id := rand.Text()
+	id, device := rand.Text(), hex.EncodeToString(in.Device)
 	const row = `(?, ?, ?, ?, ?, ?)`
 	rows, args := []string{row, row}, []any{
 		r.name, login.UserID, markUser, "", id, stamp(now),
-		r.name, login.UserID, markDevice, hex.EncodeToString(in.Device), id, stamp(now)}
+		r.name, login.UserID, markDevice, device, id, stamp(now)}
 	if network := sessions.Network(login.Address); network != "" {
 		rows, args = append(rows, row), append(args, r.name, login.UserID, markNetwork, network, id, stamp(now))
 	}
-	fresh := map[string]bool{}
+	fresh, known := map[string]bool{}, map[string]string{}
 	if err := c.rows(func(scan func(...any) error) error {
 		var kind, first string
 		err := scan(&kind, &first)
-		fresh[kind] = first == id
+		if first == id {
+			fresh[kind] = true
+		} else {
+			known[kind] = first
+		}
 		return err
 	}, `INSERT INTO known_marks AS k (realm, user_id, kind, mark, notice_id, last_seen) VALUES `+strings.Join(rows, ", ")+`
 		ON CONFLICT (realm, user_id, kind, mark) DO UPDATE SET
@@ -70,14 +74,39 @@ func (r *Realm) remember(c conn, login *sessions.Login, goesOn bool, in sessions
 	}
 	n := sessions.Notice{ID: id, UserID: login.UserID, LoginID: login.ID, Device: fresh[markDevice] && !goesOn, Network: fresh[markNetwork],
 		Address: login.Address, UserAgent: login.UserAgent, At: now}
-	if fresh[markUser] || !n.Device && !n.Network {
+	if fresh[markUser] {
 		return nil
 	}
-	return r.insertNotice(c, n, in)
+	if goesOn {
+		if fresh[markDevice] {
+			if err := r.markAsLogin(c, login, device); err != nil {
+				return err
+			}
+		}
+	} else if err := r.shareDoubts(c, login, device, known); err != nil {
+		return err
+	}
+	if !n.Device && !n.Network {
+		return nil
+	}
+	instead, err := r.makeRoom(c, n.UserID)
+	switch {
+	case err != nil:
+		return err
+	case instead != "":
+		err = r.crowd(c, n, instead)
+	default:
+		err = r.insertNotice(c, n, in)
+	}
+	if err != nil {
+		return err
+	}
+	return c.record(r.name, n.At, audit.Event{Type: audit.NewDevice, Actor: user(n.UserID), UserID: n.UserID, LoginID: n.LoginID,
+		Address: n.Address, Detail: newWords(n)})
 }
 
-// insertNotice writes a notice with its mail, makes room for it, and records it.
-// The caller has the user's row of known_marks.
+// insertNotice writes a notice with its mail. The caller has the user's row of
+// known_marks.
 func (r *Realm) insertNotice(c conn, n sessions.Notice, in sessions.Noticing) error {
 	at, state := stamp(n.At), mail.State("")
 	if in.MailTo != "" && len(in.MailTo) <= maxMailTo && storable(in.MailTo) {
@@ -95,19 +124,11 @@ func (r *Realm) insertNotice(c conn, n sessions.Notice, in sessions.Noticing) er
 	if state == mail.Waiting {
 		to = in.MailTo
 	}
-	if _, err := c.exec(`INSERT INTO notices (realm, id, user_id, login_id, new_device, new_network, address, user_agent, at,
-		mail_state, mail_to, mail_language, mail_next_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.name, n.ID, n.UserID, n.LoginID, n.Device, n.Network, n.Address, n.UserAgent, at,
-		string(state), to, legible(in.Language, maxAddress), at); err != nil {
-		return err
-	}
-	if _, err := c.exec(`DELETE FROM notices WHERE realm = ? AND id IN (
-		SELECT id FROM notices WHERE realm = ? AND user_id = ? AND id <> ? ORDER BY at DESC, id LIMIT ? OFFSET ?)`,
-		r.name, r.name, n.UserID, n.ID, maxList, sessions.MaxNotices-1); err != nil {
-		return err
-	}
-	return c.record(r.name, n.At, audit.Event{Type: audit.NewDevice, Actor: user(n.UserID), UserID: n.UserID, LoginID: n.LoginID,
-		Address: n.Address, Detail: newWords(n)})
+	_, err := c.exec(`INSERT INTO notices (realm, id, user_id, login_id, new_device, new_network, address, user_agent, device, at,
+		mail_state, mail_to, mail_language, mail_next_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.name, n.ID, n.UserID, n.LoginID, n.Device, n.Network, n.Address, n.UserAgent, hex.EncodeToString(in.Device), at,
+		string(state), to, legible(in.Language, maxAddress), at)
+	return err
 }
 
 // newWords is what is new, as audit events say it.
@@ -128,12 +149,9 @@ func noticeDest(n *sessions.Notice, at *int64) []any {
 	return []any{&n.ID, &n.UserID, &n.LoginID, &n.Device, &n.Network, &n.Address, &n.UserAgent, at}
 }
 
-// inQuestion tells whether a login of a user is itself asked about.
-const inQuestion = `EXISTS (SELECT 1 FROM notices o WHERE o.realm = ? AND o.user_id = ? AND o.login_id = ? AND o.answer = '')`
-
 // OpenNotices lists notices of the user that are not answered, newest first:
-// those whose login lives or has ended later than endedAfter, but for those of
-// the login by, which asks.
+// those that are about a login that lives or has ended later than endedAfter,
+// but for those of the browser that asks in the login by.
 func (r *Realm) OpenNotices(ctx context.Context, userID, by string, endedAfter time.Time, limit int) ([]sessions.Notice, error) {
 	var found []sessions.Notice
 	if !storable(userID, by) {
@@ -150,10 +168,13 @@ func (r *Realm) OpenNotices(ctx context.Context, userID, by string, endedAfter t
 			n.At = utc(at)
 			found = append(found, n)
 			return err
-		}, `SELECT `+noticeColumns+`, CASE WHEN l.ended_at IS NULL THEN 0 ELSE 1 END, CASE WHEN `+inQuestion+` THEN 1 ELSE 0 END FROM notices n
-			JOIN logins l ON l.realm = n.realm AND l.id = n.login_id
-			WHERE n.realm = ? AND n.user_id = ? AND n.answer = '' AND n.login_id <> ? AND (l.ended_at IS NULL OR l.ended_at > ?)
-			ORDER BY n.at DESC, n.id LIMIT ?`, r.name, userID, by, r.name, userID, by, stamp(endedAfter), max(limit, 0))
+		}, `WITH live AS (`+doubtsOf+` AND ended_at IS NULL), late AS (`+doubtsOf+` AND ended_at > ?)
+			SELECT `+noticeColumns+`, CASE WHEN `+isAbout("live")+` THEN 0 ELSE 1 END, CASE WHEN n.crowded OR `+inQuestion+` THEN 1 ELSE 0 END
+			FROM notices n WHERE n.realm = ? AND n.user_id = ? AND n.answer = '' AND n.login_id <> ?
+			AND NOT EXISTS (SELECT 1 FROM logins b WHERE b.realm = n.realm AND b.id = ? AND b.doubt = n.id)
+			AND (`+isAbout("live")+` OR `+isAbout("late")+`)
+			ORDER BY n.at DESC, n.id LIMIT ?`,
+			r.name, userID, r.name, userID, stamp(endedAfter), by, r.name, userID, by, r.name, userID, by, by, max(limit, 0))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing notices: %w", err)
@@ -162,18 +183,30 @@ func (r *Realm) OpenNotices(ctx context.Context, userID, by string, endedAfter t
 }
 
 // AnswerNotice notes what the user says of a notice in the login by;
-// sessions.AnswerNo ends the login that it is about, with everything that began
-// in it, as by ending. sessions.ErrNotFound: the user has no such notice.
-// sessions.ErrAnswer: he says yes in that very login, or in another one that is
-// in question.
+// sessions.AnswerNo ends the logins that it is about, with everything that began
+// in them, as by ending. sessions.ErrNotFound: the user has no such notice.
+// sessions.ErrAnswer: he says yes in such a login, or in another one that is in
+// question, or to a notice that stands for sign-ins that it doesn't show.
 func (r *Realm) AnswerNotice(ctx context.Context, userID, id, by string, answer sessions.Answer, ending sessions.Ending) error {
 	if !storable(userID, id, by) {
 		return sessions.ErrNotFound
 	}
 	return r.db.transact(ctx, func(c conn) error {
 		e := newEnder(c, r.name, r.life, ending, r.db.now())
-		var login string
-		found, err := c.row([]any{&login}, `SELECT login_id FROM notices WHERE realm = ? AND id = ? AND user_id = ?`, r.name, id, userID)
+		if answer == sessions.AnswerNo {
+			// A sign-in that would share the question is over, or has not begun.
+			if found, err := e.lockUser(userID); err != nil {
+				return err
+			} else if !found {
+				return sessions.ErrNotFound
+			}
+		}
+		var (
+			login, before   string
+			device, crowded bool
+		)
+		found, err := c.row([]any{&login, &before, &device, &crowded}, `SELECT login_id, answer, new_device, crowded FROM notices
+			WHERE realm = ? AND id = ? AND user_id = ?`, r.name, id, userID)
 		if err != nil {
 			return err
 		}
@@ -183,16 +216,15 @@ func (r *Realm) AnswerNotice(ctx context.Context, userID, id, by string, answer 
 		var noted int64
 		if answer == sessions.AnswerYes {
 			var unsure bool
-			if _, err := c.row([]any{&unsure}, `SELECT CASE WHEN `+inQuestion+` THEN 1 ELSE 0 END`, r.name, userID, by); err != nil {
+			if _, err := c.row([]any{&unsure}, `SELECT CASE WHEN `+inQuestion+` THEN 1 ELSE 0 END`, by, r.name, userID, by); err != nil {
 				return err
 			}
-			if unsure || login == by {
+			if unsure || login == by || crowded && before == "" {
 				return sessions.ErrAnswer
 			}
-			noted, err = c.exec(`UPDATE notices SET answer = ?, answered_at = ? WHERE realm = ? AND id = ? AND answer = ''`,
-				string(answer), e.at, r.name, id)
+			noted, err = e.vouch(id, login, device && before == "")
 		} else {
-			noted, err = e.disown(userID, login)
+			noted, err = e.disown(userID, id)
 		}
 		if err != nil || noted == 0 {
 			return err
@@ -200,48 +232,6 @@ func (r *Realm) AnswerNotice(ctx context.Context, userID, id, by string, answer 
 		return c.record(r.name, utc(e.at), audit.Event{Type: audit.NewDeviceAnswer, Reason: string(answer), Actor: ending.By.String(),
 			UserID: userID, LoginID: login})
 	})
-}
-
-// disown ends a login with everything that began in it, answers the notices of
-// it with no, and forgets what became known by them. It tells how many notices
-// had another answer, or none.
-func (e ender) disown(userID, login string) (int64, error) {
-	var over sql.NullInt64
-	found, err := e.c.row([]any{&over}, `SELECT ended_at FROM logins WHERE realm = ? AND id = ? AND user_id = ?`+e.c.locking("FOR UPDATE"),
-		e.realm, login, userID)
-	if err != nil {
-		return 0, err
-	}
-	if found {
-		// All sessions before the login, which would detach some of them.
-		rows, err := e.lockSessions(`s.realm = ? AND s.login_id = ?`, e.realm, login)
-		if err != nil {
-			return 0, err
-		}
-		if _, err := e.endSessions(rows); err != nil {
-			return 0, err
-		}
-	}
-	if found && !over.Valid {
-		if _, err := e.endLogin(login); err != nil {
-			return 0, err
-		}
-	}
-	// First what sign-ins lock first.
-	var one int
-	if _, err := e.c.row([]any{&one}, `SELECT 1 FROM known_marks WHERE realm = ? AND user_id = ? AND kind = ? AND mark = ''`+e.c.locking("FOR UPDATE"),
-		e.realm, userID, markUser); err != nil {
-		return 0, err
-	}
-	noted, err := e.c.exec(`UPDATE notices SET answer = ?, answered_at = ? WHERE realm = ? AND user_id = ? AND login_id = ? AND answer <> ?`,
-		string(sessions.AnswerNo), e.at, e.realm, userID, login, string(sessions.AnswerNo))
-	if err != nil || noted == 0 {
-		return 0, err
-	}
-	// Who comes back from there is new once more.
-	_, err = e.c.exec(`DELETE FROM known_marks WHERE realm = ? AND user_id = ? AND kind <> '`+markUser+`' AND notice_id IN (
-		SELECT id FROM notices WHERE realm = ? AND user_id = ? AND login_id = ?)`, e.realm, userID, e.realm, userID, login)
-	return noted, err
 }
 
 // SweepNotices removes up to limit notices, and as many known devices and
