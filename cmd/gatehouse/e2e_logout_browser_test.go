@@ -19,11 +19,12 @@ import (
 	"gatehouse.dev/gatehouse/configs"
 )
 
-// Where relying parties are gone back to after a logout, what frames open, and a
-// page that posts a logout request.
+// Where relying parties are gone back to after a logout, what frames open, the
+// page that tells who is signed in at one, and a page that posts a logout request.
 const (
 	byePath   = "/bye/"
 	frontPath = "/front/"
+	homePath  = "/home/"
 	postPath  = "/post-logout-request"
 )
 
@@ -45,8 +46,23 @@ func (o *office) leaving(w http.ResponseWriter, r *http.Request) bool {
 	case strings.HasPrefix(r.URL.Path, frontPath):
 		o.mu.Lock()
 		o.told = append(o.told, r.URL.Path+"?"+r.URL.RawQuery)
+		// By the sid alone: a frame of another site has no cookie to go by.
+		delete(o.kept, r.URL.Query().Get("iss")+" "+r.URL.Query().Get("sid"))
 		o.mu.Unlock()
 		fmt.Fprint(w, `<p>noted</p><script>if (top !== self) { try { top.location = "https://evil.example/" } catch {} }</script>`)
+	case strings.HasPrefix(r.URL.Path, homePath):
+		who := ""
+		if cookie, err := r.Cookie(homeCookie(strings.TrimPrefix(r.URL.Path, homePath))); err == nil {
+			key, _ := url.QueryUnescape(cookie.Value)
+			o.mu.Lock()
+			who = o.kept[key]
+			o.mu.Unlock()
+		}
+		result := "nobody is signed in"
+		if who != "" {
+			result = who + " is signed in"
+		}
+		fmt.Fprintf(w, `<h1>Home</h1><p id="result">%s</p>`, html.EscapeString(result))
 	case r.URL.Path == postPath:
 		to := r.URL.Query()
 		fmt.Fprintf(w, `<form method="post" action="%s">`, html.EscapeString(to.Get("to")))
@@ -62,6 +78,23 @@ func (o *office) leaving(w http.ResponseWriter, r *http.Request) bool {
 	}
 	return true
 }
+
+// keep remembers an arrival as a session of the relying party's own, under issuer
+// and sid, which a cookie of its pages names.
+func (o *office) keep(w http.ResponseWriter, rp *relyingParty, a *landing) {
+	key := rp.issuer + " " + a.SID
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.kept == nil {
+		o.kept = map[string]string{}
+	}
+	o.kept[key] = a.ID.Subject
+	http.SetCookie(w, &http.Cookie{Name: homeCookie(rp.as), Value: url.QueryEscape(key), Path: homePath, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+}
+
+// homeCookie is the cookie of an authorization server's relying party. Those of
+// one authorization server share it.
+func homeCookie(as string) string { return "home-" + as }
 
 // hint is the ID token of the relying party's latest sign-in, and its sid.
 func (rp *relyingParty) hint(t *testing.T, state string) (idToken, sid string) {
@@ -185,9 +218,17 @@ func signInAgain(t *testing.T, c *chromium, rp *relyingParty) string {
 	return hint
 }
 
+// subject is whose an arrival was.
+func (rp *relyingParty) subject(state string) string {
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	return rp.arrived[state].ID.Subject
+}
+
 // TestBrowserTellsApplicationsInFrames: Front-Channel Logout 1.0, with scripts and
-// without, of clients of two authorization servers. A frame can't take the page
-// over.
+// without, of clients of two authorization servers: who was signed in at their own
+// pages isn't any more, in the same browser with the same cookies. A frame can't
+// take the page over.
 func TestBrowserTellsApplicationsInFrames(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"desktop", "phone without scripts"} {
@@ -201,6 +242,7 @@ func TestBrowserTellsApplicationsInFrames(t *testing.T) {
 			stop := c.watch()
 			want := []string{}
 			var hint string
+			homes := map[string]string{} // what they say to who is signed in
 			for i, rp := range []*relyingParty{o.party("myAS", "trusted"), o.party("partnerAS", "trusted")} {
 				state := c.visit(rp)
 				if i == 0 {
@@ -209,7 +251,12 @@ func TestBrowserTellsApplicationsInFrames(t *testing.T) {
 				rp.mustHaveWelcomed(c, state, http.MethodGet)
 				var sid string
 				hint, sid = rp.hint(t, state)
+				homes[o.app.URL+homePath+rp.as] = rp.subject(state) + " is signed in"
 				want = append(want, frontPath+"trusted?"+url.Values{"iss": {rp.issuer}, "sid": {sid}}.Encode())
+			}
+			for home, signedIn := range homes {
+				c.do(chromedp.Navigate(home))
+				c.told(signedIn)
 			}
 			began := time.Now()
 			c.do(chromedp.Navigate(o.endSession("partnerAS", "id_token_hint", hint, "post_logout_redirect_uri", o.app.URL+byePath+"trusted", "state", "told")))
@@ -223,6 +270,10 @@ func TestBrowserTellsApplicationsInFrames(t *testing.T) {
 			slices.Sort(want)
 			if !slices.Equal(told, want) {
 				t.Errorf("frames opened %q, want %q", told, want)
+			}
+			for home := range homes {
+				c.do(chromedp.Navigate(home))
+				c.told("nobody is signed in")
 			}
 			hosts, _ := stop()
 			for _, host := range hosts {

@@ -38,6 +38,7 @@ type office struct {
 	parties map[string]*relyingParty // by the path of their redirect URI
 	next    string                   // where the relying parties send the browser on; empty: nowhere
 	told    []string                 // requests of frames: path and query
+	kept    map[string]string        // the relying parties' own sessions: subject by issuer and sid
 }
 
 // openOffice starts a server on a database (empty: a SQLite file) with the
@@ -197,6 +198,7 @@ func (o *office) callback(w http.ResponseWriter, r *http.Request) {
 	case a.Error != "":
 		fmt.Fprintf(w, `<p id="result">error %s by %s</p>`, a.Error, r.Method)
 	default:
+		o.keep(w, rp, a)
 		fmt.Fprintf(w, `<p id="result">welcome %s by %s</p>`, a.ID.Subject, r.Method)
 	}
 }

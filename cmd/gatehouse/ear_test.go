@@ -29,6 +29,7 @@ type ear struct {
 	heard   []logoutHeard
 	times   map[string]int                   // by jti
 	provide map[string]*oidc.IDTokenVerifier // by client
+	asked   *oidc.Provider                   // the issuer, when it was asked about itself
 }
 
 // logoutHeard is one logout token that was good.
@@ -117,13 +118,16 @@ func (e *ear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *ear) verifier(r *http.Request, client string) (*oidc.IDTokenVerifier, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.provide[client] == nil {
+	if e.asked == nil {
 		// Not bound to the request: the key set is asked for later too.
 		provider, err := oidc.NewProvider(e.t.Context(), e.issuer)
 		if err != nil {
 			return nil, err
 		}
-		e.provide[client] = provider.Verifier(&oidc.Config{ClientID: client})
+		e.asked = provider
+	}
+	if e.provide[client] == nil {
+		e.provide[client] = e.asked.Verifier(&oidc.Config{ClientID: client})
 	}
 	return e.provide[client], nil
 }

@@ -6,9 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
+
+	"gatehouse.dev/gatehouse/clients"
+	"gatehouse.dev/gatehouse/configs"
+	"gatehouse.dev/gatehouse/deliveries"
 )
 
 // A node that is killed between its answer to an ending and the delivery owes
@@ -152,6 +158,78 @@ func endThousand(t *testing.T, database string, count int) {
 			t.Errorf("node %d sent only %d", i, sent)
 		}
 	}
+}
+
+// One client that hangs keeps no other waiting: of 101 that have to be told of
+// the same ending, 100 have acknowledged theirs at once.
+func TestHangingClientKeepsNobodyWaiting(t *testing.T) {
+	for name, database := range deliveryDatabases() {
+		t.Run(name, func(t *testing.T) { endBesideHanging(t, database(t)) })
+	}
+}
+
+func endBesideHanging(t *testing.T, database string) {
+	const clientCount, hanging = 101, "house-50"
+	e := newEar(t)
+	e.answers(func(client string, _ int) int {
+		if client == hanging {
+			return 0
+		}
+		return http.StatusNoContent
+	})
+	all := houseParties(demoServer, clientCount)
+	s := startServer(t, serverOptions{Database: database, Config: func(cfg *configs.Config) {
+		as := cfg.AuthorizationServers[demoServer]
+		for _, p := range all {
+			m := clients.Metadata{ClientID: p.id, ClientSecret: p.secret, RedirectURIs: []string{p.redirectURI}, Scope: "openid profile", SkipConsent: true,
+				BackchannelLogoutURI: e.URL + "/" + p.id}
+			m.Defaults(as.AccessToken.Format)
+			as.Clients = append(as.Clients, m)
+		}
+	}})
+	e.issuer = s.Issuer(demoServer)
+	v := newVisitor(nil, "alex", "alex-demo")
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	var d *desk
+	var last tokens
+	for _, p := range all {
+		d = &desk{party: p, issuer: e.issuer, http: client, t: t}
+		if last = d.redeem(d.authorize(v).Get("code")); last.Status != http.StatusOK {
+			t.Fatalf("redeeming for %s: %d %s", p.id, last.Status, last.Error)
+		}
+	}
+	if status := d.send(http.MethodDelete, "/sessions/", nil, last.Access, nil); status != http.StatusNoContent {
+		t.Fatalf("ending: %d", status)
+	}
+	began := time.Now()
+	pollSlowly(t, "all but one are told", func() bool { return len(e.told()) == clientCount-1 })
+	// 2 seconds are what is promised. The race detector makes the server and the
+	// clients, which share this process, several times slower.
+	limit := 2 * time.Second
+	if raced() {
+		limit = 6 * time.Second
+	}
+	tookAtMost(t, "telling 100 clients beside one that hangs", time.Since(began), limit)
+	tried := false
+	for _, h := range e.all() {
+		if h.Client == hanging {
+			tried = true
+			if h.Status != 0 {
+				t.Errorf("the client that hangs answered %d", h.Status)
+			}
+		}
+	}
+	waiting, err := s.db.Deliveries(t.Context(), demoServer, deliveries.Filter{ClientID: hanging})
+	if err != nil || len(waiting) != 1 || waiting[0].State != deliveries.Waiting || !tried {
+		t.Errorf("to the client that hangs are owed %+v, %v; it was tried: %t", waiting, err, tried)
+	}
+}
+
+// raced tells whether the race detector watches this program.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // figure is the sum of a counter of deliveries over nodes.

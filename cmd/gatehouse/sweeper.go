@@ -15,8 +15,10 @@ import (
 // than a pass and a batch after it was due.
 const (
 	sweepEvery = time.Minute
-	sweepBatch = 200 // rows of each kind in one call
-	sweepLong  = 500 // batches in one pass
+	sweepLeast = sweepEvery / 2          // between two passes, at least
+	sweepMost  = sweepLeast + sweepEvery // and at most
+	sweepBatch = 200                     // rows of each kind in one call
+	sweepLong  = 500                     // batches in one pass
 	// sweepCount is how many waiting rows of a kind are counted; one more stands
 	// for all beyond.
 	sweepCount = 10_000
@@ -50,7 +52,7 @@ type sweepJob struct {
 // together don't stay together.
 func (s *sweeper) run(ctx context.Context) {
 	for {
-		pause := time.NewTimer(sweepEvery/2 + rand.N(sweepEvery)) //nolint:gosec // spreads, hides nothing
+		pause := time.NewTimer(sweepLeast + rand.N(sweepMost-sweepLeast)) //nolint:gosec // spreads, hides nothing
 		select {
 		case <-ctx.Done():
 			pause.Stop()

@@ -113,6 +113,20 @@ func TestSweeperTellsWhatItLeft(t *testing.T) {
 	waits("grant", 7)
 }
 
+// The bounds of docs/logout.md: whatever time ends is told within five minutes,
+// of which one is left to the pass and the message, as long as a pass has no
+// more than so many rows of a kind to look at.
+func TestExpiryIsToldWithinFiveMinutes(t *testing.T) {
+	for what, most := range map[string]time.Duration{"what is idle": sessions.IdleSlack + sweepMost, "what has lived for long enough": sweepMost} {
+		if most > 4*time.Minute {
+			t.Errorf("%s may be over for %s before a pass begins that makes an ending of it", what, most)
+		}
+	}
+	if rows := sweepBatch * sweepLong; rows != 100_000 {
+		t.Errorf("a pass ends %d of a kind at most, want 100,000", rows)
+	}
+}
+
 func TestSweeperStopsWithTheServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	endless := &dust{batches: 1 << 30}

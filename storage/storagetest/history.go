@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/audit"
+	"gatehouse.dev/gatehouse/clients"
+	"gatehouse.dev/gatehouse/deliveries"
 	"gatehouse.dev/gatehouse/oauth"
 	"gatehouse.dev/gatehouse/sessions"
 )
@@ -31,7 +33,9 @@ func (w *world) directory() *sessions.Directory {
 
 func pastShows(w *world) {
 	w.user("alex")
-	w.client("album")
+	registered := toldMetadata("album")
+	registered.ClientName = "Client album"
+	w.ok(w.as.InsertClient(w.Context(), &clients.Client{Metadata: registered}))
 	w.client("calendar")
 	login := w.loginIn(w.realm, "alex", sessions.SignIn{Address: "192.0.2.7", UserAgent: "Mozilla/5.0"})
 	w.ok(w.realm.NameLogin(w.Context(), "alex", login.ID, "Kitchen"))
@@ -66,13 +70,24 @@ func pastShows(w *world) {
 			Address: "192.0.2.7", UserAgent: "Mozilla/5.0", DeviceName: "Kitchen", CreatedAt: login.CreatedAt, EndedBy: "name-alex",
 			Ended: sessions.Ended{At: first, By: sessions.Actor{Kind: sessions.ActorUser, ID: "alex"}, Reason: sessions.ReasonLogout}},
 	}
-	got := w.past(sessions.PastQuery{UserID: "alex"})
-	for i := range got {
-		got[i].Position = 0
+	shows := func(told sessions.Telling, at time.Time) {
+		w.Helper()
+		want[2].Applications[0].Told, want[2].Applications[0].ToldAt = told, at
+		got := w.past(sessions.PastQuery{UserID: "alex"})
+		for i := range got {
+			got[i].Position = 0
+		}
+		if !reflect.DeepEqual(got, want) {
+			w.Errorf("found\n%+v, want\n%+v", got, want)
+		}
 	}
-	if !reflect.DeepEqual(got, want) {
-		w.Errorf("found\n%+v, want\n%+v", got, want)
-	}
+	shows(sessions.ToldWaiting, time.Time{})
+	all := deliveries.Claiming{Limit: 10, PerClient: 10}
+	sent := w.claims(all, "album", "of a login")
+	w.pass(time.Second)
+	shows(sessions.ToldWaiting, time.Time{}) // being on its way is not having arrived
+	w.ok(w.settle(sent[0], deliveries.Outcome{State: deliveries.Sent}))
+	shows(sessions.ToldAcknowledged, w.now())
 	// What ends by time is the server's doing, and a session can end before its login.
 	again := w.login("alex")
 	_, session := w.grant(again, "album", refresh)
@@ -82,9 +97,10 @@ func pastShows(w *world) {
 	if _, err := w.realm.Sweep(w.Context(), 24*time.Hour, 100); err != nil {
 		w.Fatal(err)
 	}
-	got = w.past(sessions.PastQuery{UserID: "alex", Limit: 2})
+	w.ok(w.settle(w.claims(all, "album", "of a session")[0], deliveries.Outcome{State: deliveries.Abandoned, Error: "no route"}))
+	got := w.past(sessions.PastQuery{UserID: "alex", Limit: 2})
 	if len(got) != 2 || got[0].ID != again.ID || got[0].Ended.Reason != sessions.ReasonExpired || got[0].EndedBy != "" || len(got[0].Applications) != 0 ||
-		got[1].ID != entryID("myAS", session) || got[1].Login {
+		got[1].ID != entryID("myAS", session) || got[1].Login || got[1].Applications[0].Told != sessions.ToldNever || !got[1].Applications[0].ToldAt.IsZero() {
 		w.Errorf("found %+v", got)
 	}
 }
