@@ -32,6 +32,30 @@ func TestAccountPageTellsWhatLives(t *testing.T) {
 	b.agent = agentChrome
 	page := b.enter("alex", alexPassword).expect(200, "This browser", "Safari on iOS", "127.0.0.1", "also while you are away", "use the permission <strong><bdi>photos:read", "4 hours ago",
 		"see your email address", "Access without a browser")
+	// Of each when it began, and of each application when it was allowed.
+	directory := &sessions.Directory{Manager: h.manager, Store: h.realm, Past: h.realm}
+	entries, err := directory.Own(t.Context(), sessions.Person{UserID: h.userID("alex")}, sessions.EntryQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		_, shown, _ := strings.Cut(page.body, `<article class="card entry`+map[bool]string{true: " entry-current"}[e.ID == entries[0].ID]+`" data-key="`+e.ID+`"`)
+		shown, _, _ = strings.Cut(shown, "</article>")
+		began := map[bool]string{true: "Signed in", false: "Since"}[e.Login]
+		if at := e.CreatedAt.UTC(); !strings.Contains(shown, "<dt>"+began+`</dt><dd><time datetime="`+at.Format(time.RFC3339)+`" data-local="at">`+at.Format("2006-01-02 15:04")+" UTC") {
+			t.Errorf("%s: not %s %s:\n%s", e.ID, began, at, shown)
+		}
+		for _, app := range e.Applications {
+			if at := app.ConsentedAt.UTC(); !strings.Contains(shown, `Allowed on <time datetime="`+at.Format(time.RFC3339)+`">`+at.Format("2 January 2006")) {
+				t.Errorf("%s: %s was not allowed on %s:\n%s", e.ID, app.Name, at, shown)
+			}
+		}
+	}
+	_, current, _ := strings.Cut(page.body, "entry-current")
+	current, _, _ = strings.Cut(current, "</article>")
+	if !strings.Contains(current, "<dt>Last active</dt><dd><time ") || !strings.Contains(current, "just now") || strings.Count(page.body, "<dt>Last active</dt>") != 1 {
+		t.Errorf("the current one doesn't tell when it was used:\n%s", current)
+	}
 	want := []string{"Chrome on Linux", "Firefox on Windows", "Alex’s phone", "Donaudampfschifffahrtsgesellschaft: Fahrpläne &amp; Fahrkarten"}
 	if got := page.headings(); !slices.Equal(got, want) {
 		t.Errorf("the page has %q, want %q", got, want)
@@ -50,9 +74,17 @@ func TestAccountPageTellsWhatLives(t *testing.T) {
 	if strings.Contains(bob.get(h.base+"/account/sessions").body, "everywhere else") {
 		t.Error("who is signed in once can sign out everywhere else")
 	}
-	// What ended is told, with why.
-	history := b.get(h.base+"/account/history").expect(200, "Signed out", "Photo Album", "Brief", "Firefox on Windows")
-	if n := strings.Count(history.body, "<tr>"); n != 1+5 {
+	// What ended is told, with why, and by whom where it wasn't the user.
+	if history := b.get(h.base + "/account/history").expect(200); strings.Contains(history.body, ">by ") {
+		t.Errorf("somebody else ended something:\n%s", history.body)
+	}
+	gives := h.browser()
+	token := gives.use("album", "openid offline_access", "alex", alexPassword)
+	gives.submit(gives.get(h.base + "/logout"))
+	h.post("album", "/revoke", url.Values{"token": {token}})
+	history := b.get(h.base+"/account/history").expect(200, "Signed out", "Photo Album", "Brief", "Firefox on Windows",
+		`<span>Given back by the application</span><span class="soft">by <strong><bdi>Photo Album</bdi></strong></span>`)
+	if n := strings.Count(history.body, "<tr>"); n != 1+5+2 {
 		t.Errorf("the history has %d lines:\n%s", n-1, history.body)
 	}
 	for _, before := range []string{"0", "-1", "x", "99999999999999999999", "1e3"} {
@@ -374,9 +406,10 @@ func TestOldPasswordIsThrottled(t *testing.T) {
 func TestAccountPagesAreProtected(t *testing.T) {
 	h := open(t, nil)
 	b := h.browser()
-	b.enter("alex", alexPassword)
+	token := b.use("album", "openid", "alex", alexPassword)
 	id := h.logins("alex")[0].ID
-	forms := []string{"/account/sessions/" + id + "/end", "/account/sessions/" + id + "/name", "/account/sessions/end?what=others", "/account/sessions/end?what=all", "/account/password"}
+	forms := []string{"/account/sessions/" + id + "/end", "/account/sessions/" + id + "/name", "/account/sessions/end?what=others", "/account/sessions/end?what=all", "/account/password",
+		"/account/permissions/withdraw?client=album&server=myAS"}
 	for _, path := range append(forms, "/account/sessions", "/account/history", "/account/permissions") {
 		a := b.get(h.base + path).expect(200)
 		policy := a.header.Get("Content-Security-Policy")
@@ -419,6 +452,66 @@ func TestAccountPagesAreProtected(t *testing.T) {
 	if n := len(h.logins("alex")); n != 1 || h.logins("alex")[0].DeviceName != "" {
 		t.Error("something was done")
 	}
+	b.get(h.base+"/account/permissions").expect(200, "Photo Album")
+	if _, ok := h.refreshes("album", token); !ok {
+		t.Error("an application's access has ended")
+	}
+}
+
+// TestAnothersSealIsVoid: a form that was shown to somebody else, or in another
+// login of the same user, does nothing, even to what is the sender's own.
+func TestAnothersSealIsVoid(t *testing.T) {
+	h := open(t, nil)
+	alex, elsewhere, bob := h.browser(), h.browser(), h.browser()
+	alex.use("album", "openid", "alex", alexPassword)
+	elsewhere.enter("alex", alexPassword)
+	token := bob.use("album", "openid", "bob", bobPassword)
+	own := h.logins("bob")[0].ID
+	alexes := h.logins("alex")
+	withdraw := h.base + "/account/permissions/withdraw?client=album&server=myAS"
+	password := h.base + "/account/password"
+	name := func(id string) string { return h.base + "/account/sessions/" + id + "/name" }
+	for form, of := range map[string]struct {
+		shown string // to alex
+		sent  string // page of whoever sends it
+		more  []string
+	}{
+		"password": {password, password, []string{"new", "another password", "again", "another password", "end", "yes"}},
+		"rename":   {name(alexes[1].ID), name(own), []string{"device", "taken"}},
+		"withdraw": {withdraw, withdraw, nil},
+	} {
+		_, void := alex.get(of.shown).expect(200).form()
+		for who, send := range map[string]struct {
+			*browser
+			old string
+		}{"bob": {bob, bobPassword}, "alex in another login": {elsewhere, alexPassword}} {
+			at := of.sent
+			if form == "rename" && who != "bob" {
+				at = of.shown // the same entry, in another login
+			}
+			good := send.get(at).expect(200)
+			a := send.submit(good, append([]string{"seal", void.Get("seal"), "old", send.old}, of.more...)...)
+			if a.status != 403 || a.location() != "" {
+				t.Errorf("%s by %s: %d %s", form, who, a.status, a.location())
+			}
+		}
+	}
+	for _, of := range []string{"alex", "bob"} {
+		for _, l := range h.logins(of) {
+			if l.DeviceName != "" {
+				t.Errorf("a device of %s became %q", of, l.DeviceName)
+			}
+		}
+	}
+	if _, ok := h.refreshes("album", token); !ok || len(h.logins("alex")) != 2 {
+		t.Error("something has ended")
+	}
+	h.browser().enter("alex", alexPassword)
+	h.browser().enter("bob", bobPassword)
+	// With the seals that they were shown they can.
+	bob.submit(bob.get(name(own)), "device", "mine").expect(303)
+	bob.submit(bob.get(withdraw)).expect(303)
+	bob.submit(bob.get(password), "old", bobPassword, "new", "another password", "again", "another password").expect(303)
 }
 
 // TestAccountPageUsesTheLogin: a page that is looked at is a use, what a script

@@ -118,6 +118,15 @@ func TestStreamTellsOfChanges(t *testing.T) {
 	if got := s.next(100 * time.Millisecond); got != "nothing" {
 		t.Errorf("what somebody else does is told as %q", got)
 	}
+	// An ending is a change as well.
+	third := h.browser()
+	third.enter("alex", alexPassword)
+	s.want("change")
+	third.submit(third.get(h.base + "/logout"))
+	s.want("change")
+	if got := s.next(100 * time.Millisecond); got != "nothing" {
+		t.Errorf("an ending is told again, as %q", got)
+	}
 	// The end of the own login ends the stream.
 	other.submit(other.get(h.base + "/account/sessions/end?what=all"))
 	s.want("end", "over")

@@ -13,9 +13,10 @@ import (
 
 // accountBrowsers are the browsers that the account pages are walked in.
 var accountBrowsers = map[string]browserOptions{
-	"desktop":               {},
-	"phone":                 {Phone: true},
-	"phone without scripts": {Phone: true, NoScript: true},
+	"desktop":                 {},
+	"phone":                   {Phone: true},
+	"desktop without scripts": {NoScript: true},
+	"phone without scripts":   {Phone: true, NoScript: true},
 }
 
 func scope(value string) oauth2.AuthCodeOption { return oauth2.SetAuthURLParam("scope", value) }
@@ -83,8 +84,12 @@ func TestBrowserAccountPageTellsAndEnds(t *testing.T) {
 			second.decide("allow")
 			web.mustHaveWelcomed(second, state, "GET")
 			lost := arrivedAt(t, web, state).Token
-			third := newBrowser(t)
-			offline := post.SignIn(third, scope("openid offline_access")).Token
+			third := openBrowser(t, browserOptions{})
+			state = third.visit(post, scope("openid offline_access"))
+			third.signIn("alex", "alex-demo")
+			third.decide("allow")
+			post.mustHaveWelcomed(third, state, "GET")
+			offline := arrivedAt(t, post, state).Token
 
 			c := openBrowser(t, options)
 			stop := c.watch()
@@ -133,6 +138,8 @@ func TestBrowserAccountPageTellsAndEnds(t *testing.T) {
 			if partner.Active(t, offline.AccessToken) || post.Refresh(t, offline.RefreshToken).status != 400 {
 				t.Error("offline access lives on")
 			}
+			third.visit(post, prompt("none"))
+			third.told("error login_required by GET")
 
 			// A permission that was withdrawn is asked for anew.
 			c.leave(`a[href$="/account/permissions"]`)
@@ -186,6 +193,16 @@ func TestBrowserAccountPageUpdatesByItself(t *testing.T) {
 	if at := evaluate[string](c, `document.querySelector(".entry time").textContent`); strings.Contains(at, "UTC") {
 		t.Errorf("a time of the new list is %q", at)
 	}
+	// What ends elsewhere goes from the list as it came.
+	third := openBrowser(t, browserOptions{})
+	third.enters(o, "alex", "alex-demo")
+	becomes(c, countCards, 3)
+	third.do(chromedp.Navigate(o.URL + "/logout"))
+	third.leave("form[action$='/logout'] button")
+	becomes(c, countCards, 2)
+	if !evaluate[bool](c, "window.stays === true") {
+		t.Error("the page was loaded anew for an ending")
+	}
 	// The other one is ended: its own page shows itself signed out.
 	c.leave(`.entry:not(.entry-current) a[href$="/end"]`)
 	c.confirms("/account/sessions")
@@ -203,7 +220,7 @@ func TestBrowserAccountPageUpdatesByItself(t *testing.T) {
 
 func TestBrowserChangesThePassword(t *testing.T) {
 	t.Parallel()
-	for name, options := range map[string]browserOptions{"desktop": {}, "phone without scripts": {Phone: true, NoScript: true}} {
+	for name, options := range accountBrowsers {
 		t.Run(name, func(t *testing.T) {
 			o := openOffice(t, "")
 			c := openBrowser(t, options)
@@ -245,7 +262,13 @@ func TestBrowserChangesThePassword(t *testing.T) {
 	}
 }
 
-// Nothing but Tab, Space, Enter, and what is typed into fields.
+// back presses Shift-Tab.
+func (c *chromium) back() {
+	c.t.Helper()
+	c.do(chromedp.KeyEvent("\t", chromedp.KeyModifiers(chromedp.ModifierShift)))
+}
+
+// Nothing but Tab, Shift-Tab, Space, Enter, and what is typed into fields.
 func TestAccountPagesAreWalkedByKeyboard(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t, "")
@@ -294,5 +317,59 @@ func TestAccountPagesAreWalkedByKeyboard(t *testing.T) {
 	}
 	if !evaluate[bool](c, "document.activeElement.id === 'old'") {
 		t.Error("the page for the password doesn't begin in its first field")
+	}
+
+	// Another password, and other sign-ins go on: they are not ticked to end.
+	web := o.party("myAS", "web")
+	held := web.SignIn(newBrowser(t)).Token
+	c.press("alex-demo")
+	for _, field := range []string{"#new", "#again"} {
+		c.tabTo(field)
+		c.press("a better password")
+	}
+	c.tabTo("#end")
+	c.press(space)
+	if evaluate[bool](c, `document.querySelector("#end").checked`) {
+		t.Error("Space doesn't take the tick away")
+	}
+	c.tabTo("main form button.primary")
+	c.press(space)
+	c.at("/account/sessions")
+	c.says(".notice-good", "Your password is changed.")
+	if n := evaluate[int](c, countCards); n != 2 || !web.Active(t, held.AccessToken) {
+		t.Errorf("the page has %d entries, and the other's token is active: %t", n, web.Active(t, held.AccessToken))
+	}
+
+	c.tabTo(`nav a[href$="/account/permissions"]`)
+	c.press(enter)
+	c.at("/account/permissions")
+	c.tabTo(`a[href*="client=web"]`)
+	c.press(enter)
+	c.at("/account/permissions/withdraw")
+	c.tabTo("main form button")
+	c.press(enter)
+	c.at("/account/permissions")
+	c.says(".notice-good", "The permission is withdrawn")
+	if web.Active(t, held.AccessToken) {
+		t.Error("what was withdrawn lives")
+	}
+
+	c.tabTo(`nav a[href$="/account/sessions"]`)
+	c.press(enter)
+	c.at("/account/sessions")
+	c.tabTo(`a[href*="what=others"]`)
+	c.press(enter)
+	c.at("/account/sessions/end")
+	c.tabTo("main form button")
+	c.back()
+	if !evaluate[bool](c, `document.activeElement.matches("main form a.button")`) {
+		t.Error("Shift-Tab doesn't lead back to the way out")
+	}
+	c.tabTo("main form button")
+	c.press(space)
+	c.at("/account/sessions")
+	c.says(".notice-good", "You are signed out everywhere else.")
+	if n := evaluate[int](c, countCards); n != 1 {
+		t.Errorf("left are %d entries", n)
 	}
 }

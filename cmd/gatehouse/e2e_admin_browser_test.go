@@ -177,11 +177,14 @@ func TestAdministratorFindsEndsAndLocks(t *testing.T) {
 	}
 }
 
-// Nothing but the keyboard: from the search to a locked account.
+// Nothing but the keyboard: from the search to one ending, the end of everything,
+// a lock and its undoing.
 func TestAdministratorsPagesAreWalkedByKeyboard(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t, "")
-	o.party("myAS", "trusted").SignIn(newBrowser(t).As("bea", "bea-demo"))
+	rp := o.party("myAS", "trusted")
+	older := rp.SignIn(newBrowser(t).As("bea", "bea-demo")).Token.AccessToken
+	newer := rp.SignIn(newBrowser(t).As("bea", "bea-demo")).Token.AccessToken
 	c := openBrowser(t, browserOptions{})
 	c.asAdmin(o)
 	const space, enter = " ", "\r"
@@ -223,7 +226,7 @@ func TestAdministratorsPagesAreWalkedByKeyboard(t *testing.T) {
 	// One of the list.
 	c.tabTo("#all")
 	c.press(space)
-	if n := evaluate[int](c, "document.querySelectorAll('input[name=id]:checked').length"); n != 2 {
+	if n := evaluate[int](c, "document.querySelectorAll('input[name=id]:checked').length"); n != 3 {
 		t.Errorf("%d are ticked", n)
 	}
 	c.press(space)
@@ -233,12 +236,35 @@ func TestAdministratorsPagesAreWalkedByKeyboard(t *testing.T) {
 	c.tabTo("tr:nth-child(2) .table-head a")
 	c.press(enter)
 	c.says("h1", "Bea (bea)")
-	c.tabTo("a[href$='/lock']")
-	c.press(enter)
-	c.says("h1", "Lock this account?")
-	c.tabTo(".choice button")
-	c.press(enter)
-	c.says(".notice", "The account was locked")
+	user := strings.TrimPrefix(c.location(), o.URL)
+
+	// One by its button; then all that is left; then the account itself.
+	for _, step := range []struct{ to, key, question, notice string }{
+		{".table-act button", space, "End these sessions?", "One session was ended."},
+		{"a[href$='/end']", enter, "End everything of this user?", "Everything of this user was ended."},
+		{"a[href$='/lock']", enter, "Lock this account?", "The account was locked"},
+		{"a[href$='/unlock']", enter, "Unlock this account?", "The account was unlocked."},
+	} {
+		c.tabTo(step.to)
+		c.press(step.key)
+		c.says("h1", step.question)
+		c.tabTo(".choice button")
+		c.back()
+		if !evaluate[bool](c, "document.activeElement.matches('.choice a.button')") {
+			t.Errorf("%s Shift-Tab doesn't lead back to the way out", step.question)
+		}
+		c.tabTo(".choice button")
+		c.press(step.key)
+		c.at(user)
+		c.says(".notice", step.notice)
+		if step.to == ".table-act button" && (rp.Active(t, newer) || !rp.Active(t, older)) {
+			t.Error("not exactly the newest session has ended")
+		}
+	}
+	if rp.Active(t, older) || rp.Active(t, newer) {
+		t.Error("a token of what was ended is active")
+	}
+	rp.SignIn(newBrowser(t).As("bea", "bea-demo"))
 }
 
 // The administrators' pages by their states; each in both themes, at two widths.

@@ -82,6 +82,7 @@ func TestInaccessiblePageIsFound(t *testing.T) {
 func TestPagesAreAccessible(t *testing.T) {
 	t.Parallel()
 	took(t, "axe-core")
+	const changed = "a better password"
 	for _, options := range []browserOptions{{}, {Phone: true}, {Dark: true}, {Phone: true, Dark: true, Language: "de"}} {
 		t.Run(fmt.Sprintf("phone %t, dark %t", options.Phone, options.Dark), func(t *testing.T) {
 			o := openOffice(t, "", func(cfg *configs.Config) { cfg.Realms["default"].Throttle.Account = 1 })
@@ -129,6 +130,22 @@ func TestPagesAreAccessible(t *testing.T) {
 			c.visit(rp)
 			c.decide("allow")
 			c.text("#result") // the tokens are there: an application to be named
+			c.do(chromedp.Navigate(o.URL + "/account/permissions"))
+			c.axe("account, permissions with one")
+			c.leave(`a[href*="client=web"]`)
+			c.axe("account, withdraw")
+			c.do(chromedp.Navigate(o.URL + "/account/password"))
+			c.text("#again")
+			for id, value := range map[string]string{"#old": "alex-demo", "#new": changed, "#again": changed} {
+				c.do(chromedp.SendKeys(chromedp.CSS(id), value))
+			}
+			c.leave("main form button.primary")
+			c.at("/account/sessions")
+			c.text(".notice-good")
+			c.axe("account, password changed")
+			c.do(chromedp.Navigate(o.URL + "/account/history"))
+			c.text(".past")
+			c.axe("account, history of what has ended")
 			trusted := o.party("myAS", "trusted")
 			c.visit(trusted, oauth2.SetAuthURLParam("scope", "openid offline_access"))
 			c.text("#result")
@@ -152,7 +169,7 @@ func TestPagesAreAccessible(t *testing.T) {
 			blocked.Preferences = `{"profile": {"default_content_setting_values": {"cookies": 2}}}`
 			c = openBrowser(t, blocked)
 			c.visit(rp)
-			c.signIn("alex", "alex-demo")
+			c.signIn("alex", changed)
 			c.axe("cookies blocked")
 		})
 	}

@@ -146,9 +146,19 @@ func TestBrowserSignsOutAtAnApplicationsWish(t *testing.T) {
 			c.told("bye st <1>")
 			signedIn(false)
 
-			// With one of a login that is over, and with none: a question.
+			// With one of another issuer, although of this login, of another user, or
+			// of a login that is over, and with none: a question.
 			signIn()
-			for _, pairs := range [][]string{{"id_token_hint", first}, {"client_id", "trusted"}} {
+			state = c.visit(other)
+			other.mustHaveWelcomed(c, state, http.MethodGet)
+			foreign, _ := other.hint(t, state)
+			theirs := trusted.SignIn(newBrowser(t).As("bea", "bea-demo")).Token
+			beas, _ := theirs.Extra("id_token").(string)
+			c.do(chromedp.Navigate(o.endSession("myAS", "id_token_hint", foreign, "post_logout_redirect_uri", bye)))
+			c.at("/logout")
+			c.text("form[action$='/logout'] button")
+			signedIn(true)
+			for _, pairs := range [][]string{{"id_token_hint", foreign, "client_id", "trusted"}, {"id_token_hint", beas}, {"id_token_hint", first}, {"client_id", "trusted"}} {
 				ask := o.endSession("myAS", append(pairs, "post_logout_redirect_uri", bye, "state", "2")...)
 				c.do(chromedp.Navigate(ask))
 				c.at("/logout")
@@ -164,6 +174,9 @@ func TestBrowserSignsOutAtAnApplicationsWish(t *testing.T) {
 				c.told("bye 2")
 				signedIn(false)
 				signIn()
+			}
+			if beas == "" || !trusted.Active(t, theirs.AccessToken) {
+				t.Error("bea was signed out by her own hint in another's browser")
 			}
 
 			// A page of another site may post it, too.
