@@ -20,7 +20,7 @@ var background = []string{"WITH v (authorization_server, id, at)", "FROM signing
 // The node looks for deliveries about once a second, in a transaction that
 // begins with a setting and ends after a claim.
 const (
-	claimSetting = "plan_cache_mode"
+	claimSetting = "SELECT set_config("
 	claimPart    = "UPDATE deliveries SET attempts = deliveries.attempts"
 )
 
@@ -84,12 +84,12 @@ func difference(product, floor map[string]int) string {
 }
 
 func TestClaimsAreNoStatementsOfRequests(t *testing.T) {
-	found := map[string]int{"begin": 5, "commit": 4, "SET LOCAL plan_cache_mode = force_custom_plan": 3, "WITH x " + claimPart + " + 1": 3, "UPDATE grants": 2}
+	found := map[string]int{"begin": 5, "commit": 4, claimSetting + "$1, $2, TRUE)": 3, "WITH x " + claimPart + " + 1": 3, "UPDATE grants": 2}
 	withoutClaims(found)
 	if !maps.Equal(found, map[string]int{"begin": 2, "commit": 1, "UPDATE grants": 2}) {
 		t.Errorf("what is left is %v", found)
 	}
-	found = map[string]int{"begin": 1, "commit": 1, "SET LOCAL plan_cache_mode = force_custom_plan": 1, claimPart: 1}
+	found = map[string]int{"begin": 1, "commit": 1, claimSetting + "$1, $2, TRUE)": 1, claimPart: 1}
 	if withoutClaims(found); len(found) > 0 {
 		t.Errorf("what is left is %v", found)
 	}

@@ -248,15 +248,21 @@ func TestClaimDoesNotReadWhatADeadClientHasWaiting(t *testing.T) {
 		var text []byte
 		for _, s := range run {
 			switch {
-			case strings.HasPrefix(s.sql, "SET"):
+			case strings.HasPrefix(s.sql, "SELECT set_config"):
 				_, err := tx.ExecContext(ctx, s.sql)
 				must(t, err)
 			case strings.HasPrefix(s.sql, "WITH"):
 				must(t, tx.QueryRowContext(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+db.told.numbered(s.sql), s.vars...).Scan(&text))
 			}
 		}
-		var explained []struct{ Plan planNode }
+		var explained []struct {
+			Plan planNode
+			JIT  json.RawMessage
+		}
 		must(t, json.Unmarshal(text, &explained))
+		if explained[0].JIT != nil {
+			t.Errorf("a claim is compiled before it is run: %s", explained[0].JIT)
+		}
 		return explained[0].Plan.Hits + explained[0].Plan.Reads
 	}
 	const both, live = "map[dead:4 live:4]", "map[live:4]"

@@ -326,13 +326,15 @@ func (e ender) refreshable(session doomed) (bool, error) {
 		session.server, session.id, e.at)
 }
 
-// settleOffline takes offline from a session that has no such grant left.
+// settleOffline takes offline from a session that has no such grant left. Of one
+// that had it the sweeper thinks that it lives for long, and so has to look anew.
 func (e ender) settleOffline(session doomed) error {
-	_, err := e.c.exec(`UPDATE oauth2_sessions SET offline = ?, offline_expires_at = NULL
-		WHERE authorization_server = ? AND id = ? AND offline AND detached_at IS NULL AND NOT EXISTS (
-			SELECT 1 FROM grants g WHERE g.authorization_server = oauth2_sessions.authorization_server
-			AND g.session_id = oauth2_sessions.id AND g.offline AND g.ended_at IS NULL)`,
-		false, session.server, session.id)
+	const left = `EXISTS (SELECT 1 FROM grants g WHERE g.authorization_server = oauth2_sessions.authorization_server
+		AND g.session_id = oauth2_sessions.id AND g.offline AND g.ended_at IS NULL)`
+	_, err := e.c.exec(`UPDATE oauth2_sessions SET idle_check_at = ?, offline = `+left+`,
+		offline_expires_at = CASE WHEN `+left+` THEN offline_expires_at END
+		WHERE authorization_server = ? AND id = ? AND offline AND detached_at IS NULL`,
+		e.at, session.server, session.id)
 	return err
 }
 

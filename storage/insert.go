@@ -220,8 +220,8 @@ func (i *insertion) upsert(authTime int64) error {
 		return err
 	}
 	idle, offlineExpires := i.life.SessionIdle, any(nil)
-	if g.Offline {
-		idle, offlineExpires = i.life.OfflineIdle, authTime+i.life.OfflineAbsolute.Milliseconds()
+	if g.Offline { // its code may never be redeemed
+		idle, offlineExpires = min(idle, i.life.OfflineIdle), authTime+i.life.OfflineAbsolute.Milliseconds()
 	}
 	row := &i.session
 	// Expiry moves with auth_time only: who has not proven anew who he is must

@@ -229,12 +229,13 @@ func (s *Server) sweepSession(ctx context.Context, id string) (over bool, err er
 			return err
 		}
 		var (
-			row  sessionRow
-			live bool
+			row            sessionRow
+			live, outlives bool
 		)
-		if _, err := c.row(append(row.dest(), &live), `SELECT `+sessionColumns+`, CASE WHEN `+liveSession+` THEN 1 ELSE 0 END
+		if _, err := c.row(append(row.dest(), &live, &outlives), `SELECT `+sessionColumns+`, CASE WHEN `+liveSession+` THEN 1 ELSE 0 END,
+				CASE WHEN `+outlivesLogin+` THEN 1 ELSE 0 END
 			FROM oauth2_sessions s`+sessionJoins+` WHERE s.authorization_server = ? AND s.id = ?`,
-			append(s.liveSessionArgs(stamp(now)), s.name, id)...); err != nil {
+			append(s.liveSessionArgs(stamp(now)), stamp(now), s.name, id)...); err != nil {
 			return err
 		}
 		if !live {
@@ -243,16 +244,18 @@ func (s *Server) sweepSession(ctx context.Context, id string) (over bool, err er
 			return err
 		}
 		_, err = c.exec(`UPDATE oauth2_sessions SET idle_check_at = ? WHERE authorization_server = ? AND id = ?`,
-			max(row.overAt(s.life), stamp(now.Add(sweepPause))), s.name, id)
+			max(row.overAt(s.life, outlives), stamp(now.Add(sweepPause))), s.name, id)
 		return err
 	})
 	return over, err
 }
 
 // overAt is when a live session may be over at the earliest, as things stand.
-func (r *sessionRow) overAt(life sessions.Lifetimes) int64 {
+// outlives: a redeemed grant with offline_access keeps it. A code for one, which
+// may never be redeemed, doesn't.
+func (r *sessionRow) overAt(life sessions.Lifetimes, outlives bool) int64 {
 	slack := sessions.IdleSlack
-	if r.Offline && r.offlineExpires.Valid {
+	if outlives && r.offlineExpires.Valid {
 		return min(r.offlineExpires.Int64, r.used+(life.OfflineIdle+slack).Milliseconds())
 	}
 	if r.refreshable || r.LoginID == "" {

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"strings"
 
+	"gatehouse.dev/gatehouse/clients"
 	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/storage"
 )
 
 // end ends sessions over the session API with an access token: its own, one of
@@ -87,11 +89,11 @@ func (w *world) operatorEnd(s *modelStep, u *modelUser, c *modelClient) {
 		}
 		w.note("the operator ends login %d", l.n)
 		end(modelMyAS.name, sessions.Target{Login: l.id}, w.login(l) == isLive)
-		w.endLogin(l, why)
+		w.endLogin(l, why, decided)
 	case 8, 9:
 		w.note("the operator ends everything of user %d", u.n)
 		end(modelMyAS.name, sessions.Target{User: u.id}, true)
-		w.endUser(u, why)
+		w.endUser(u, nil, why)
 	default:
 		w.note("the operator ends the sessions of user %d at %s", u.n, c.id)
 		end(c.server.name, sessions.Target{Client: c.id, OfUser: u.id}, false)
@@ -144,11 +146,16 @@ func (w *world) affect(u *modelUser, reason sessions.Reason, effect sessions.Eff
 	if err != nil {
 		w.fail("ending everything of user %d: %v", u.n, err)
 	}
-	w.endUser(u, string(reason))
+	w.endUser(u, nil, string(reason))
 }
 
 // withdraw takes a user's consent to a client back, with its sessions.
-func (w *world) withdraw(u *modelUser, c *modelClient) {
+// withdraw takes a user's consent back: from the account page, or as it does.
+func (w *world) withdraw(s *modelStep, b *modelBrowser, u *modelUser, c *modelClient) {
+	if s.variant >= 4 && c.asks {
+		w.withdrawByPage(b, c)
+		return
+	}
 	w.note("user %d withdraws his consent to %s", u.n, c.id)
 	_, err := w.here().managers[c.server.name].End(w.t.Context(), sessions.Target{Client: c.id, OfUser: u.id}, sessions.Ending{
 		By: sessions.Actor{Kind: sessions.ActorUser, ID: u.id}, Reason: sessions.ReasonConsentWithdrawn,
@@ -156,8 +163,71 @@ func (w *world) withdraw(u *modelUser, c *modelClient) {
 	if err != nil && !errors.Is(err, sessions.ErrNotFound) {
 		w.fail("withdrawing a consent: %v", err)
 	}
+	w.withdrawn(u, c)
+	w.did("consent withdrawn")
+}
+
+// withdrawn tells the model of a withdrawn consent.
+func (w *world) withdrawn(u *modelUser, c *modelClient) {
 	delete(w.consents, modelConsent{u, c, false})
 	delete(w.consents, modelConsent{u, c, true})
 	w.endAt(u, c, "consent withdrawn")
-	w.did("consent withdrawn")
+}
+
+// sweep has the present node do what it does once a minute.
+func (w *world) sweep() {
+	w.note("node %d sweeps", w.transport.node)
+	w.here().sweeper.pass(w.t.Context())
+	w.model.swept()
+	w.did("sweep")
+}
+
+// sweepEndings sweeps what can be over by time, and nothing else.
+func (w *world) sweepEndings() {
+	n := w.here()
+	_, err := n.realm.Sweep(w.t.Context(), modelHistory, sweepBatch)
+	for _, store := range n.stores {
+		if err == nil {
+			_, err = store.Sweep(w.t.Context(), modelHistory, sweepBatch)
+		}
+	}
+	if err != nil {
+		w.fail("sweeping: %v", err)
+	}
+	w.model.swept()
+}
+
+// register registers the guest when it is first wanted. It reports whether there
+// is a client.
+func (w *world) register(c *modelClient) bool {
+	if c.id != modelGuest || c.registered {
+		return !c.deleted
+	}
+	client := &clients.Client{Metadata: c.metadata()}
+	err := w.here().stores[c.server.name].InsertClient(w.t.Context(), client)
+	if err != nil && !errors.Is(err, storage.ErrClientExists) { // a sequence that failed has left it
+		w.fail("registering a client: %v", err)
+	}
+	c.registered = true
+	return true
+}
+
+// deleteClient deletes the guest, with its sessions.
+func (w *world) deleteClient(c *modelClient) {
+	if !c.registered || c.deleted {
+		return
+	}
+	w.note("the client %s is deleted", c.id)
+	_, err := w.here().managers[c.server.name].End(w.t.Context(), sessions.Target{Client: c.id}, sessions.Ending{By: operator(),
+		Reason: sessions.ReasonClientDeleted, Effects: []sessions.Effect{sessions.DeleteClient{AuthorizationServer: c.server.name, ClientID: c.id}}})
+	if err != nil {
+		w.fail("deleting a client: %v", err)
+	}
+	c.deleted = true
+	for _, s := range w.sessions {
+		if s.client == c {
+			w.endForGood(s, nil, "its client was deleted")
+		}
+	}
+	w.did("client deleted")
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -31,18 +32,28 @@ var (
 )
 
 // modelClients are a confidential client whose users are asked for consent, a
-// public one, one whose refresh tokens stay the same, one with opaque access
-// tokens, and one without refresh tokens.
+// public one, one at the other authorization server, one whose refresh tokens
+// stay the same and who does not want to be told of endings, and one without
+// refresh tokens.
 var modelClients = []*modelClient{
-	{id: "album", secret: "album-secret", server: modelMyAS, redirectURI: "http://localhost:9001/callback", refreshes: true, rotates: true, asks: true},
-	{id: "app", server: modelMyAS, redirectURI: "http://127.0.0.1/callback", public: true, refreshes: true, rotates: true},
-	{id: "portal", secret: "portal-secret", server: modelPartnerAS, redirectURI: "http://localhost:9003/callback", refreshes: true, rotates: true},
-	{id: "steady", secret: "steady-secret", server: modelMyAS, redirectURI: "http://localhost:9002/callback", refreshes: true},
-	{id: "kiosk", secret: "kiosk-secret", server: modelPartnerAS, redirectURI: "http://localhost:9004/callback"},
+	{id: "album", secret: "album-secret", server: modelMyAS, redirectURI: "http://localhost:9001/callback", refreshes: true, rotates: true, asks: true, alg: "ES256"},
+	{id: "app", server: modelMyAS, redirectURI: "http://127.0.0.1/callback", public: true, refreshes: true, rotates: true, alg: "ES256"},
+	{id: "portal", secret: "portal-secret", server: modelPartnerAS, redirectURI: "http://localhost:9003/callback", refreshes: true, rotates: true, alg: "EdDSA"},
+	{id: "steady", secret: "steady-secret", server: modelMyAS, redirectURI: "http://localhost:9002/callback", refreshes: true, alg: "ES256", silent: true},
+	{id: "kiosk", secret: "kiosk-secret", server: modelPartnerAS, redirectURI: "http://localhost:9004/callback", alg: "ES256"},
 }
 
 // modelInspector is registered at both servers and may introspect everything.
 const modelInspector = "inspector"
+
+// modelGuest is a client that does not stand in the file: each sequence that
+// wants it registers it anew, and deletes it.
+const modelGuest = "guest"
+
+func modelGuestClient() *modelClient {
+	return &modelClient{id: modelGuest, server: modelPartnerAS, redirectURI: "http://127.0.0.1/guest", public: true,
+		refreshes: true, rotates: true, alg: "ES256"}
+}
 
 // modelConfig is the demo's configuration with the model's times and clients.
 func modelConfig(t *testing.T, database string) *configs.Config {
@@ -60,7 +71,7 @@ func modelConfig(t *testing.T, database string) *configs.Config {
 	for _, s := range []*modelServer{modelMyAS, modelPartnerAS} {
 		as := cfg.AuthorizationServers[s.name]
 		as.AccessToken.Lifetime = modelAccess
-		as.Session = configs.Session{IdleLifetime: s.idle, Lifetime: s.lifetime, RefreshGrace: modelGrace, History: 24 * time.Hour}
+		as.Session = configs.Session{IdleLifetime: s.idle, Lifetime: s.lifetime, RefreshGrace: modelGrace, History: modelHistory}
 		as.Offline = configs.Offline{IdleLifetime: s.offlineIdle, Lifetime: s.offlineMaximum}
 		as.SessionAPI.Visibility = sessions.VisibilityUser
 		if s.ownOnly {
@@ -70,22 +81,37 @@ func modelConfig(t *testing.T, database string) *configs.Config {
 			GrantTypes: []string{clients.GrantClientCredentials}, TokenEndpointAuthMethod: clients.AuthClientSecretBasic}}
 	}
 	for _, c := range modelClients {
-		m := clients.Metadata{ClientID: c.id, ClientSecret: c.secret, RedirectURIs: []string{c.redirectURI},
-			GrantTypes: []string{clients.GrantAuthorizationCode}, ResponseTypes: []string{clients.ResponseCode}, Scope: "openid profile",
-			TokenEndpointAuthMethod: clients.AuthClientSecretBasic, SkipConsent: !c.asks, IDTokenSignedAlg: "ES256"}
-		if c.public {
-			m.TokenEndpointAuthMethod, m.ApplicationType = clients.AuthNone, "native"
-		}
-		if c.refreshes {
-			m.GrantTypes = append(m.GrantTypes, clients.GrantRefreshToken)
-			m.Scope += " offline_access"
-			m.RefreshTokenRotation = &c.rotates
-		}
 		as := cfg.AuthorizationServers[c.server.name]
-		as.Clients = append(as.Clients, m)
+		as.Clients = append(as.Clients, c.metadata())
 	}
 	return cfg
 }
+
+// metadata is a client's registration.
+func (c *modelClient) metadata() clients.Metadata {
+	m := clients.Metadata{ClientID: c.id, ClientSecret: c.secret, RedirectURIs: []string{c.redirectURI},
+		GrantTypes: []string{clients.GrantAuthorizationCode}, ResponseTypes: []string{clients.ResponseCode}, Scope: "openid profile",
+		TokenEndpointAuthMethod: clients.AuthClientSecretBasic, SkipConsent: !c.asks, IDTokenSignedAlg: c.alg,
+		PostLogoutRedirectURIs: []string{c.home()}}
+	if !c.silent {
+		m.BackchannelLogoutURI = c.uri()
+	}
+	if c.public {
+		m.TokenEndpointAuthMethod, m.ApplicationType = clients.AuthNone, "native"
+	}
+	if c.refreshes {
+		m.GrantTypes = append(m.GrantTypes, clients.GrantRefreshToken)
+		m.Scope += " offline_access"
+		m.RefreshTokenRotation = &c.rotates
+	}
+	return m
+}
+
+// home is where a client wants people to be sent who have signed out.
+func (c *modelClient) home() string { return c.redirectURI + "/signed-out" }
+
+// uri is where a client is told of endings.
+func (c *modelClient) uri() string { return "https://" + c.id + ".example/backchannel-logout" }
 
 // memoryDir is a directory in memory where the system has one: most of what
 // SQLite does on a disk is waiting for it, and nothing here loses power.
@@ -122,8 +148,11 @@ func (c *modelClock) move(by time.Duration) {
 type modelNode struct {
 	*assembly
 	realm    *storage.Realm
+	db       *storage.DB
 	managers map[string]*sessions.Manager // by authorization server
+	stores   map[string]*storage.Server   // the same
 	sweeper  *sweeper
+	post     *modelPost
 }
 
 // modelHouse is two nodes on one database, and what all sequences share.
@@ -134,9 +163,17 @@ type modelHouse struct {
 	passwords []string // that users can have
 	phcs      []string // cheap ones, one for each password
 	sequences int
+	users     map[string]bool // ids, of all sequences
+	present   map[string]bool // ids, of the present sequence
+	ear       *modelEar
 	steps     int
 	done      map[string]int // how often what was done, by what
 	asked     map[verdict]int
+}
+
+// clients are all that there can be.
+func (h *modelHouse) clients() []*modelClient {
+	return append(slices.Clone(modelClients), modelGuestClient())
 }
 
 // openModelHouse starts two nodes; an empty database is a fresh SQLite file.
@@ -144,7 +181,8 @@ func openModelHouse(t *testing.T, database string) *modelHouse {
 	t.Helper()
 	h := &modelHouse{clock: &modelClock{at: time.Now().UTC().Truncate(time.Hour)}, cfg: modelConfig(t, database),
 		passwords: []string{"the first of the passwords", "the second of the passwords"},
-		done:      map[string]int{}, asked: map[verdict]int{}}
+		users:     map[string]bool{}, done: map[string]int{}, asked: map[verdict]int{}}
+	h.ear = newModelEar(t.Context(), h)
 	for _, password := range h.passwords {
 		phc, err := argon2id.CreateHash(password, &argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32})
 		if err != nil {
@@ -183,11 +221,11 @@ func (h *modelHouse) openNode(t *testing.T) *modelNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &modelNode{assembly: all, realm: realm, managers: map[string]*sessions.Manager{},
+	n := &modelNode{assembly: all, realm: realm, db: db, post: h.newPost(t, db, all), managers: map[string]*sessions.Manager{}, stores: map[string]*storage.Server{},
 		sweeper: &sweeper{jobs: all.sweeps, metrics: newSweepMetrics(metrics.registry), logger: logger}}
 	for name, as := range h.cfg.AuthorizationServers {
 		store := db.For(storage.ServerConfig{Name: name, Realm: as.Realm, Lifetimes: serverLifetimes(h.cfg, name)})
-		n.managers[name] = &sessions.Manager{Store: store, Realm: realm, Now: h.clock.Now}
+		n.stores[name], n.managers[name] = store, &sessions.Manager{Store: store, Realm: realm, Now: h.clock.Now}
 	}
 	return n
 }

@@ -22,6 +22,7 @@ const (
 	modelGrace         = 10 * time.Second
 	modelCode          = time.Minute
 	modelReplayGrace   = 2 * time.Second
+	modelHistory       = 24 * time.Hour
 )
 
 // Where the rules leave slack. Uses are noted at most once a minute for each
@@ -58,7 +59,10 @@ type modelClient struct {
 	id, secret, redirectURI    string
 	server                     *modelServer
 	public, refreshes, rotates bool
-	asks                       bool // the user is asked for consent
+	asks                       bool   // the user is asked for consent
+	alg                        string // of ID tokens and logout tokens
+	silent                     bool   // is not told of endings
+	registered, deleted        bool   // of the guest
 }
 
 type modelUser struct {
@@ -83,7 +87,7 @@ type modelLogin struct {
 
 // modelSession is one client in one login.
 type modelSession struct {
-	sid            string // empty until a token told it
+	sid, subject   string // empty until a token told them
 	n              int
 	client         *modelClient
 	login          *modelLogin
@@ -92,7 +96,9 @@ type modelSession struct {
 	detached       bool
 	lapsed         bool   // what needs the login is over by time
 	over           string // why; empty: not yet
-	expired        bool   // over by its own time, so that a sweeper may or may not have ended it
+	ended          time.Time
+	expired        bool // over by its own time, so that a sweeper may or may not have ended it
+	told           modelTold
 }
 
 // modelGrant is one authorization.
@@ -127,6 +133,16 @@ func (t *modelToken) String() string {
 	return fmt.Sprintf("token %d (%s of grant %d, session %d, %s)", t.n, kind, t.grant.n, t.grant.session.n, t.grant.session.client.id)
 }
 
+// lapsedGrant is why a grant is over that is over by time.
+const lapsedGrant = "its session expired"
+
+// modelHint is an ID token.
+type modelHint struct {
+	session *modelSession
+	value   string
+	sid     bool // it has the sid
+}
+
 // model is everything there is.
 type model struct {
 	now      time.Time
@@ -134,6 +150,7 @@ type model struct {
 	sessions []*modelSession
 	grants   []*modelGrant
 	tokens   []*modelToken
+	hints    []*modelHint
 	consents map[modelConsent]bool
 
 	detachments int
@@ -233,7 +250,7 @@ func (m *model) move(by time.Duration) {
 	m.now = m.now.Add(by)
 	for _, l := range m.logins {
 		if l.over == "" && m.login(l) == isDead {
-			m.endLogin(l, "the login expired")
+			m.endLogin(l, "the login expired", byTime)
 		}
 	}
 	for _, s := range m.sessions {
@@ -245,11 +262,12 @@ func (m *model) move(by time.Duration) {
 		}
 		for _, g := range s.grants {
 			if g.over == "" && m.grant(g) == isDead {
-				g.over = "its session expired"
+				g.over = lapsedGrant
 			}
 		}
 		if m.session(s) == isDead {
-			s.over, s.expired = "it expired", true
+			m.finish(s, "it expired", byTime)
+			s.expired = true
 		}
 	}
 }
@@ -277,7 +295,7 @@ func (m *model) signIn(user *modelUser, before *modelLogin) *modelLogin {
 	l := before
 	if m.login(before) == isDead || before.user != user {
 		if m.login(before) != isDead {
-			m.endLogin(before, "another user signed in")
+			m.endLogin(before, "another user signed in", decided)
 		}
 		l = &modelLogin{n: len(m.logins), user: user, proof: map[*modelClient]time.Time{}, perhaps: map[*modelClient]time.Time{}}
 		m.logins = append(m.logins, l)
@@ -368,15 +386,15 @@ func (m *model) endGrant(g *modelGrant, why string) {
 		}
 	}
 	if g.session.client.refreshes {
-		m.endSession(g.session, why)
+		m.endSession(g.session, why, decided)
 	}
 }
 
-func (m *model) endSession(s *modelSession, why string) {
+func (m *model) endSession(s *modelSession, why string, cause modelCause) {
 	if s.over != "" {
 		return
 	}
-	s.over = why
+	m.finish(s, why, cause)
 	for _, g := range s.grants {
 		if g.over == "" {
 			g.over = why
@@ -394,16 +412,19 @@ func (m *model) endForGood(s *modelSession, by *modelClient, why string) {
 	case s.expired && by != s.client:
 		s.login.perhaps[s.client] = m.now
 	}
-	m.endSession(s, why)
+	m.endSession(s, why, decided)
 	s.expired = false
 }
 
-func (m *model) endLogin(l *modelLogin, why string) {
+func (m *model) endLogin(l *modelLogin, why string, cause modelCause) {
 	if l.over != "" {
 		return
 	}
 	l.over = why
 	for _, s := range m.sessions {
+		if s.login == l {
+			m.leave(s)
+		}
 		if s.login != l || s.over != "" || s.detached {
 			continue
 		}
@@ -412,10 +433,11 @@ func (m *model) endLogin(l *modelLogin, why string) {
 			outlives = outlives || (g.offline && !g.redeemed.IsZero() && m.grant(g) != isDead)
 		}
 		if !outlives {
-			m.endSession(s, why)
+			m.endSession(s, why, cause)
 			continue
 		}
 		s.detached = true
+		m.announce(s, cause, &s.told.detachDue)
 		m.detachments++
 		for _, g := range s.grants {
 			if g.over == "" && (!g.offline || g.redeemed.IsZero()) {
@@ -425,16 +447,17 @@ func (m *model) endLogin(l *modelLogin, why string) {
 	}
 }
 
-// endUser ends everything of a user.
-func (m *model) endUser(u *modelUser, why string) {
-	for _, l := range m.logins {
-		if l.user == u {
-			m.endLogin(l, why)
+// endUser ends everything of a user but what is in the login kept (nil: all).
+// Nothing is detached.
+func (m *model) endUser(u *modelUser, kept *modelLogin, why string) {
+	for _, s := range m.sessions {
+		if s.login.user == u && (s.login != kept || s.detached) {
+			m.endSession(s, why, decided)
 		}
 	}
-	for _, s := range m.sessions {
-		if s.login.user == u {
-			m.endSession(s, why)
+	for _, l := range m.logins {
+		if l.user == u && l != kept && l.over == "" {
+			l.over = why
 		}
 	}
 }

@@ -34,16 +34,22 @@ const (
 	opWait        modelOp = "wait"
 	opSweep       modelOp = "sweep"
 	opFlush       modelOp = "write last uses"
+	opLogout      modelOp = "log out from an application"
+	opAccount     modelOp = "end on the account page"
+	opDelete      modelOp = "delete a client"
+	opDeliver     modelOp = "tell clients"
+	opOutbox      modelOp = "look into the outbox"
 )
 
-// modelOps are the operations as often as they are wanted of 64.
+// modelOps are the operations as often as they are wanted of 128.
 var modelOps = func() (all []modelOp) {
 	for _, o := range []struct {
 		op    modelOp
 		times int
 	}{
-		{opAuthorize, 13}, {opRefresh, 16}, {opWait, 12}, {opRedeem, 4}, {opEnd, 4}, {opRevoke, 4}, {opSignIn, 1},
-		{opOperatorEnd, 2}, {opSweep, 2}, {opSignOut, 2}, {opLock, 1}, {opFlush, 1}, {opPassword, 1}, {opWithdraw, 1},
+		{opAuthorize, 24}, {opRefresh, 26}, {opWait, 24}, {opRedeem, 8}, {opEnd, 7}, {opRevoke, 7}, {opSignIn, 2},
+		{opOperatorEnd, 3}, {opSweep, 2}, {opSignOut, 3}, {opLock, 2}, {opFlush, 2}, {opPassword, 2}, {opWithdraw, 2},
+		{opLogout, 3}, {opAccount, 3}, {opDelete, 1}, {opDeliver, 4}, {opOutbox, 3},
 	} {
 		for range o.times {
 			all = append(all, o.op)
@@ -93,16 +99,19 @@ var modelScripts = rapid.Custom(func(t *rapid.T) modelScript {
 
 func drawModelStep(t *rapid.T) modelStep {
 	// Ranges lean to their lower end, where what is newest stands. Operations
-	// must not, so theirs is a number of six bits.
+	// must not, so theirs is a number of seven bits.
 	n := func(below int) int { return rapid.IntRange(0, below-1).Draw(t, "") }
 	op := 0
-	for range 6 {
+	for range 7 {
 		op *= 2
 		if rapid.Bool().Draw(t, "") {
 			op++
 		}
 	}
-	s := modelStep{op: modelOps[op], node: n(2), browser: n(3), user: n(3), client: n(5), pick: n(16), variant: n(12)}
+	s := modelStep{op: modelOps[op], node: n(2), browser: n(3), user: n(3), client: n(len(modelClients)), pick: n(16), variant: n(12)}
+	if s.pick == 7 { // seldom: it has to be registered and deleted
+		s.client = len(modelClients)
+	}
 	if s.op == opWait {
 		s.wait = modelWaits[n(len(modelWaits))]
 	}

@@ -31,6 +31,7 @@ func (w *world) run(script modelScript) {
 		}
 	}
 	w.askAll()
+	w.tidy()
 	w.house.done["detached"] += w.detachments
 }
 
@@ -44,14 +45,14 @@ func newest[T any](list []*T, n int) *T {
 
 // step takes one step. What it chooses from may be empty: then it does nothing.
 func (w *world) step(s *modelStep) {
-	b, u, c := w.browsers[s.browser], w.users[s.user], modelClients[s.client]
+	b, u, c := w.browsers[s.browser], w.users[s.user], w.clients[s.client]
 	switch s.op {
 	case opAuthorize:
 		w.authorize(s, b, u, c)
 	case opSignIn:
 		w.signIn(b, u)
 	case opSignOut:
-		w.signOut(b)
+		w.signOut(b, s.variant >= 6)
 	case opRedeem:
 		w.redeem(newest(w.grants, s.pick), s.variant)
 	case opRefresh:
@@ -67,16 +68,24 @@ func (w *world) step(s *modelStep) {
 	case opPassword:
 		w.setPassword(u)
 	case opWithdraw:
-		w.withdraw(u, c)
+		w.withdraw(s, b, u, c)
 	case opWait:
 		w.note("%s pass", s.wait)
 		w.wait(s.wait)
 	case opSweep:
-		w.note("node %d sweeps", s.node)
-		w.here().sweeper.pass(w.t.Context())
-		w.did("sweep")
+		w.sweep()
 	case opFlush:
 		w.here().flush(w.t.Context())
+	case opLogout:
+		w.logout(s, b, newest(w.hints, s.pick), c)
+	case opAccount:
+		w.account(s, b)
+	case opDelete:
+		w.deleteClient(w.clients[len(w.clients)-1])
+	case opDeliver:
+		w.deliver(s, c)
+	case opOutbox:
+		w.outbox()
 	}
 }
 
@@ -94,6 +103,9 @@ func (w *world) kind(refresh bool) (list []*modelToken) {
 // prompt=login, and for offline access; of those that lead to the sign-in page
 // few fill it in, because checking a password takes long.
 func (w *world) authorize(s *modelStep, b *modelBrowser, u *modelUser, c *modelClient) {
+	if !w.register(c) {
+		return
+	}
 	offline := c.refreshes && s.pick%3 == 1
 	prompt := map[int]string{1: "none", 2: "none"}[s.variant]
 	typed := s.variant >= 10 && s.pick >= 11
@@ -181,7 +193,12 @@ func (w *world) typed(s *modelStep, b *modelBrowser, u *modelUser, request strin
 	return way
 }
 
-func (w *world) signOut(b *modelBrowser) {
+// signOut signs a browser out, from the sign-out page or without having seen it.
+func (w *world) signOut(b *modelBrowser, page bool) {
+	if page {
+		w.signOutByPage(b)
+		return
+	}
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.house.cfg.PublicURL+"/logout", strings.NewReader(""))
 	if err != nil {
 		w.fail("signing out: %v", err)
@@ -193,7 +210,7 @@ func (w *world) signOut(b *modelBrowser) {
 	}
 	w.note("sign-out at browser %d", b.n)
 	if b.login != nil {
-		w.endLogin(b.login, "signed out")
+		w.endLogin(b.login, "signed out", decided)
 		w.did("sign-out")
 	}
 	b.login = nil
@@ -263,7 +280,8 @@ func (w *world) another(c *modelClient) *modelClient {
 // and no two have the same.
 func (w *world) name(s *modelSession, idToken string) {
 	var claims struct {
-		SID string `json:"sid"`
+		SID     string `json:"sid"`
+		Subject string `json:"sub"`
 	}
 	parts := strings.Split(idToken, ".")
 	if len(parts) != 3 {
@@ -273,8 +291,12 @@ func (w *world) name(s *modelSession, idToken string) {
 	if err == nil {
 		err = json.Unmarshal(payload, &claims)
 	}
-	if err != nil || claims.SID == "" {
-		w.fail("session %d has an ID token without sid: %v", s.n, err)
+	w.hints = append(w.hints, &modelHint{s, idToken, claims.SID != ""})
+	if err != nil || claims.SID == "" != s.detached || claims.Subject != s.login.user.id {
+		w.fail("session %d (detached: %v) has an ID token with a sid: %v; or of another user, or: %v", s.n, s.detached, claims.SID != "", err)
+	}
+	if s.detached {
+		return
 	}
 	for _, other := range w.sessions {
 		if other != s && other.sid == claims.SID {
@@ -284,7 +306,7 @@ func (w *world) name(s *modelSession, idToken string) {
 	if s.sid != "" && s.sid != claims.SID {
 		w.fail("session %d, which goes on, has another sid than before", s.n)
 	}
-	s.sid = claims.SID
+	s.sid, s.subject = claims.SID, claims.Subject
 }
 
 // refresh presents a refresh token of any generation, by its client or, as
@@ -309,6 +331,7 @@ func (w *world) refresh(t *modelToken, variant int) {
 		w.fail("a refused refresh got tokens")
 	case a.status == http.StatusOK:
 		w.issue(g, a.Access)
+		w.name(g.session, a.ID)
 		switch {
 		case !c.rotates, t.generation < g.generation:
 			if a.Refresh != g.refresh[g.generation-1] {
@@ -345,7 +368,7 @@ func (w *world) revoke(t *modelToken, variant int) {
 	}
 	a := w.asClient(by, "/revoke", "token", t.value)
 	w.note("%s revokes %s: %d", by.id, t, a.status)
-	if by == c && a.status != http.StatusOK {
+	if by == c && a.status != http.StatusOK && !c.deleted {
 		w.fail("%s can't revoke %s: %d %s", by.id, t, a.status, a.Error)
 	}
 	switch {

@@ -29,7 +29,10 @@ type world struct {
 	t         *rapid.T
 	transport *modelTransport
 	users     []*modelUser
+	clients   []*modelClient
 	browsers  []*modelBrowser
+	messages  map[string]*modelMessage // what is known of the outbox, by id
+	began     time.Time
 	taken     int    // steps
 	notes     string // what the present step did
 }
@@ -46,13 +49,16 @@ func newWorld(t *rapid.T, h *modelHouse) *world {
 	now := h.clock.Now()
 	h.clock.move(now.Truncate(time.Second).Add(time.Second).Sub(now))
 	w := &world{model: &model{now: h.clock.Now(), consents: map[modelConsent]bool{}}, house: h, t: t,
-		transport: &modelTransport{house: h, address: h.address()}}
+		transport: &modelTransport{house: h, address: h.address()}, messages: map[string]*modelMessage{}, began: h.clock.Now()}
+	w.clients = h.clients()
+	h.present = map[string]bool{}
 	for i := range 3 {
 		u := newUser(fmt.Sprintf("user-%d-%d", h.sequences, i), h.clock.Now)
 		u.Password = h.phcs[0]
 		if err := h.nodes[0].realm.InsertUser(t.Context(), u); err != nil {
 			w.fail("inserting a user: %v", err)
 		}
+		h.users[u.ID], h.present[u.ID] = true, true
 		w.users = append(w.users, &modelUser{id: u.ID, name: u.Username, n: i})
 		w.browsers = append(w.browsers, &modelBrowser{n: i, by: newVisitor(w.transport, "", "")})
 	}

@@ -145,6 +145,7 @@ func Run(t *testing.T, open Open) {
 		{"RaceOfAttributesAndEnding", raceAttributesAndEnding},
 		{"RaceOfGrantsAndEndingAll", raceGrantsAndEndingAll},
 		{"SweeperMakesEndingsOfWhatIsOver", sweepExpires},
+		{"SweeperIsNotLateWithoutOfflineGrant", sweepWithoutOffline},
 		{"SweeperSparesWhatIsNeeded", sweepSpares},
 		{"SweeperRemovesExpiredMarks", sweepMarks},
 		{"RenewalsDontGrow", sweepRenewals},

@@ -94,6 +94,59 @@ func sweepExpires(w *world) {
 	w.swept(sessions.Swept{}, "nothing is left")
 }
 
+// sweepWithoutOffline: a session that has no grant that outlives the login ends
+// in its own time, whatever it had before or could have got.
+func sweepWithoutOffline(w *world) {
+	w.begin()
+	// used has the session used just before it is over, and the sweeper look at it.
+	used := func(login *sessions.Login, grant string) {
+		w.Helper()
+		w.pass(Lifetimes.SessionIdle + sessions.IdleSlack/2)
+		w.ok(w.realm.Touch(w.Context(), []sessions.Touch{{LoginID: login.ID, AuthorizationServer: "myAS", SessionID: w.state(grant).Session.ID, At: w.now()}}))
+		if got := w.sweep(); got.Sessions != 0 {
+			w.Errorf("swept %+v of what is in use", got)
+		}
+	}
+	for what, begin := range map[string]func(*sessions.Login) string{
+		"begun with a code for an offline grant, never redeemed": func(login *sessions.Login) string {
+			w.authorize(login, "album", offline)
+			online, _ := w.grant(login, "album", refresh)
+			return online
+		},
+		"with a code for an offline grant, when the sweeper came": func(login *sessions.Login) string {
+			online, _ := w.grant(login, "album", refresh)
+			w.authorize(login, "album", offline)
+			used(login, online)
+			return online
+		},
+		"with an offline grant that was revoked": func(login *sessions.Login) string {
+			online, _ := w.grant(login, "album", refresh)
+			held, _ := w.grant(login, "album", offline)
+			used(login, online)
+			w.mustEndAny(sessions.Target{Grant: held})
+			return online
+		},
+		"with an offline grant that was revoked while a code for another waits": func(login *sessions.Login) string {
+			online, _ := w.grant(login, "album", refresh)
+			held, _ := w.grant(login, "album", offline)
+			used(login, online)
+			w.authorize(login, "album", offline)
+			w.mustEndAny(sessions.Target{Grant: held})
+			return online
+		},
+	} {
+		login := w.login("alex")
+		online := begin(login)
+		w.pass(Lifetimes.SessionIdle + sessions.IdleSlack + time.Minute)
+		w.ok(w.realm.Touch(w.Context(), []sessions.Touch{{LoginID: login.ID, At: w.now()}}))
+		if got := w.sweep(); got.Sessions != 1 {
+			w.Errorf("a session %s: swept %+v, want a session", what, got)
+		}
+		w.ended(online, sessions.ReasonExpired, what)
+		w.mustEnd(sessions.Target{Login: login.ID}, logout(), 0)
+	}
+}
+
 func sweepSpares(w *world) {
 	login := w.begin()
 	waiting, _ := w.authorize(login, "album", refresh)
