@@ -264,6 +264,11 @@ func demoWalk(ctx context.Context, s streams, logger *slog.Logger) error {
 		}
 		cfg.PublicURL = fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 		cfg.OperationsListen = ""
+		// The walk is all of its clients; at their addresses there may be somebody else.
+		clients := cfg.AuthorizationServers[demoServer].Clients
+		for i := range clients {
+			clients[i].BackchannelLogoutURI = ""
+		}
 		i, err := start(ctx, cfg, startOptions{public: listener, logger: logger})
 		if err != nil {
 			return err
