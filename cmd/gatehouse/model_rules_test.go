@@ -386,7 +386,7 @@ func (m *model) endGrant(g *modelGrant, why string) {
 		}
 	}
 	if g.session.client.refreshes {
-		m.endSession(g.session, why, decided)
+		m.endSession(g.session, why, g.session.lastCause())
 	}
 }
 

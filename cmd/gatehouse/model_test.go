@@ -88,7 +88,7 @@ var modelDatabases = []string{"sqlite", "postgres"}
 // openModelHouses starts a house for each database.
 func openModelHouses(t *testing.T) map[string]*modelHouse {
 	t.Helper()
-	return map[string]*modelHouse{"sqlite": openModelHouse(t, ""), "postgres": openModelHouse(t, jitoff(pgtest.Shared(t).NewDatabase(t)))}
+	return map[string]*modelHouse{"sqlite": openModelHouse(t, ""), "postgres": openModelHouse(t, pgtest.Shared(t).NewDatabase(t))}
 }
 
 // runSequences runs as many sequences as -rapid.checks says, side by side on
@@ -161,15 +161,4 @@ var modelOutcomes = []string{
 	"logout by an application: by its hint", "logout by an application: asked", "logout by an application: stays",
 	"message written", "message sent: nothing fails", "message waiting: they refuse", "message waiting: connections break",
 	"message waiting: the node forgets", "message sent again",
-}
-
-func jitoff(u string) string {
-	fmt.Println(u)
-	if os.Getenv("JITOFF") == "" {
-		return u
-	}
-	if strings.Contains(u, "?") {
-		return u + "&jit=off"
-	}
-	return u + "?jit=off"
 }

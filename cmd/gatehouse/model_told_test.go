@@ -59,6 +59,20 @@ func (m *model) announce(s *modelSession, cause modelCause, due *time.Time) {
 	}
 }
 
+// lastCause is what ends a session whose last grant somebody has ended. Where
+// others of it are over by time, that may have to be swept first.
+func (s *modelSession) lastCause() modelCause {
+	if !s.told.detachDue.IsZero() {
+		return byTime
+	}
+	for _, g := range s.grants {
+		if g.over == lapsedGrant {
+			return byTime
+		}
+	}
+	return decided
+}
+
 // finish marks a session as over and has that announced. A detachment that no
 // sweeper has made is not made any more.
 func (m *model) finish(s *modelSession, why string, cause modelCause) {
