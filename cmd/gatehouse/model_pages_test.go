@@ -98,9 +98,11 @@ func (w *world) logout(s *modelStep, b *modelBrowser, hint *modelHint, c *modelC
 		}
 		return
 	}
-	proven := hint != nil && (hint.session.login == l || !hint.sid && hint.session.login.user == l.user)
+	// A hint without sid is of a session that had lost its login, so it tells
+	// nothing of whose browser this is.
+	proven := hint != nil && hint.sid && hint.session.login == l
 	// What has ended long ago may be forgotten.
-	forgotten := proven && hint.sid && hint.session.over != "" && w.now.Sub(hint.session.ended) >= modelHistory
+	forgotten := proven && hint.session.over != "" && w.now.Sub(hint.session.ended) >= modelHistory
 	if proven != (f == nil) && !forgotten {
 		w.fail("browser %d is asked: %v; the hint proves that it may be signed out: %v", b.n, f != nil, proven)
 	}
