@@ -38,6 +38,7 @@ type Delivery struct {
 
 // Claiming is what a worker asks for.
 type Claiming struct {
+	Servers   []string      // names of the authorization servers whose tokens the worker can sign
 	Limit     int           // deliveries, at most
 	PerClient int           // deliveries of one client, at most; those of Busy count
 	Busy      map[Party]int // what the worker has in flight of each client

@@ -84,7 +84,7 @@ func (m *memory) ClaimDeliveries(_ context.Context, c deliveries.Claiming) ([]de
 	var taken []deliveries.Delivery
 	for _, d := range due {
 		p := deliveries.Party{AuthorizationServer: d.AuthorizationServer, ClientID: d.ClientID}
-		if d.State != deliveries.Waiting || d.NextAt.After(now) || len(taken) == c.Limit || busy[p] >= c.PerClient {
+		if !slices.Contains(c.Servers, d.AuthorizationServer) || d.State != deliveries.Waiting || d.NextAt.After(now) || len(taken) == c.Limit || busy[p] >= c.PerClient {
 			continue
 		}
 		busy[p]++

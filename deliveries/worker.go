@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -112,7 +113,10 @@ func (c *Config) defaults() {
 type Worker struct {
 	cfg    Config
 	client *http.Client
-	wake   chan struct{}
+	// servers are the names of cfg.Signers. Another node may know more of them:
+	// while configurations differ, it is the one that sends.
+	servers []string
+	wake    chan struct{}
 	freed  chan struct{}
 
 	mu       sync.Mutex
@@ -139,7 +143,7 @@ func New(cfg Config) (*Worker, error) {
 	case cfg.Timeout < 0 || cfg.Poll < 0 || cfg.Grace < 0 || cfg.Backoff.First < 0 || cfg.Backoff.Most < cfg.Backoff.First:
 		return nil, errors.New("deliveries: a time is negative, or Backoff.Most less than Backoff.First")
 	}
-	w := &Worker{cfg: cfg, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), busy: map[Party]int{}, failing: map[Party]time.Time{}}
+	w := &Worker{cfg: cfg, servers: slices.Sorted(maps.Keys(cfg.Signers)), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), busy: map[Party]int{}, failing: map[Party]time.Time{}}
 	w.client = &http.Client{
 		Transport: cfg.Client.Transport,
 		// A token goes to the registered URI and nowhere else.
@@ -248,7 +252,7 @@ func (w *Worker) bound(p Party) int {
 func (w *Worker) claiming() Claiming {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := Claiming{Limit: w.cfg.Concurrency - w.inFlight, PerClient: w.cfg.PerClient, Lease: w.cfg.Lease, Busy: maps.Clone(w.busy)}
+	c := Claiming{Servers: w.servers, Limit: w.cfg.Concurrency - w.inFlight, PerClient: w.cfg.PerClient, Lease: w.cfg.Lease, Busy: maps.Clone(w.busy)}
 	w.wanting = true // what becomes free while the store is asked is not known to it
 	now := w.cfg.Now()
 	for p, last := range w.failing {

@@ -10,14 +10,15 @@ import (
 	"gatehouse.dev/gatehouse/deliveries"
 )
 
-// waitingParties names the clients that have something waiting, by one step in
-// the index deliveries_due for each: of a client with a hundred thousand waiting
-// messages it reads one entry, as of any other. A table with a row for each such
-// client was rejected: whoever ends the first session of a client, and whoever
-// settles its last message, would meet in that row.
+// waitingParties names the clients of some authorization servers that have
+// something waiting, by one step in the index deliveries_due for each: of a
+// client with a hundred thousand waiting messages it reads one entry, as of any
+// other. A table with a row for each such client was rejected: whoever ends the
+// first session of a client, and whoever settles its last message, would meet in
+// that row.
 const waitingParties = waitingServers + `, parties (server, client) AS (
 		SELECT servers.name, (SELECT MIN(d.client_id) FROM deliveries d WHERE d.state = 'waiting' AND d.authorization_server = servers.name)
-		FROM servers WHERE servers.name IS NOT NULL
+		FROM servers WHERE servers.name IN ?
 		UNION ALL
 		SELECT parties.server, (SELECT MIN(d.client_id) FROM deliveries d
 			WHERE d.state = 'waiting' AND d.authorization_server = parties.server AND d.client_id > parties.client)
@@ -53,11 +54,12 @@ type claimed struct {
 	due int64
 }
 
-// ClaimDeliveries takes deliveries that are due, of all authorization servers,
-// those first that have been due for longest. It counts an attempt for each, and
+// ClaimDeliveries takes deliveries that are due, of claiming's authorization
+// servers, those first that have been due for longest. It counts an attempt for each, and
 // nobody else gets them before the lease is over.
 func (db *DB) ClaimDeliveries(ctx context.Context, claiming deliveries.Claiming) ([]deliveries.Delivery, error) {
-	if claiming.Limit <= 0 || claiming.PerClient <= 0 {
+	claiming.Servers = slices.DeleteFunc(slices.Clone(claiming.Servers), func(name string) bool { return !storable(name) })
+	if claiming.Limit <= 0 || claiming.PerClient <= 0 || len(claiming.Servers) == 0 {
 		return nil, nil
 	}
 	claim := db.claimSQLite
@@ -106,7 +108,7 @@ func (db *DB) claimPostgres(ctx context.Context, claiming deliveries.Claiming, n
 			err := scan(append([]any{&row.due}, row.dest()...)...)
 			taken = append(taken, row)
 			return err
-		}, claimPostgres, document(busy), now, min(claiming.PerClient, claiming.Limit), claiming.Limit, lease)
+		}, claimPostgres, claiming.Servers, document(busy), now, min(claiming.PerClient, claiming.Limit), claiming.Limit, lease)
 	})
 	return taken, err
 }
@@ -123,7 +125,7 @@ func (db *DB) claimSQLite(ctx context.Context, claiming deliveries.Claiming, now
 			err := scan(&p.AuthorizationServer, &p.ClientID)
 			parties = append(parties, p)
 			return err
-		}, waitingParties+` SELECT server, client FROM parties WHERE client IS NOT NULL`); err != nil {
+		}, waitingParties+` SELECT server, client FROM parties WHERE client IS NOT NULL`, claiming.Servers); err != nil {
 			return err
 		}
 		for _, p := range parties {

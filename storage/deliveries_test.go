@@ -135,7 +135,7 @@ func TestStatementsOfDeliveriesWalkIndexes(t *testing.T) {
 		var claimed []deliveries.Delivery
 		claim := func() error {
 			var err error
-			claimed, err = db.ClaimDeliveries(ctx, deliveries.Claiming{Limit: 4, PerClient: 2, Lease: time.Minute})
+			claimed, err = db.ClaimDeliveries(ctx, deliveries.Claiming{Servers: []string{"myAS"}, Limit: 4, PerClient: 2, Lease: time.Minute})
 			if err == nil && len(claimed) != 4 {
 				err = fmt.Errorf("claimed %d", len(claimed))
 			}
@@ -222,7 +222,7 @@ func TestClaimDoesNotReadWhatADeadClientHasWaiting(t *testing.T) {
 	claim := func(busy int, want string) int {
 		t.Helper()
 		before := read()
-		claimed, err := db.ClaimDeliveries(ctx, deliveries.Claiming{Limit: 20, PerClient: 4, Lease: time.Minute,
+		claimed, err := db.ClaimDeliveries(ctx, deliveries.Claiming{Servers: []string{"myAS"}, Limit: 20, PerClient: 4, Lease: time.Minute,
 			Busy: map[deliveries.Party]int{{AuthorizationServer: "myAS", ClientID: "dead"}: busy}})
 		must(t, err)
 		rows := read() - before
@@ -365,7 +365,7 @@ func TestTellingsAreOfTheLatestMessage(t *testing.T) {
 		insert("myAS", "twice", 4)
 		insert("myAS", "twice", 5)
 		insert("other", "never", 6)
-		claimed, err := db.ClaimDeliveries(ctx, deliveries.Claiming{Limit: 10, PerClient: 10, Lease: time.Minute})
+		claimed, err := db.ClaimDeliveries(ctx, deliveries.Claiming{Servers: []string{"myAS", "other"}, Limit: 10, PerClient: 10, Lease: time.Minute})
 		must(t, err)
 		for i, d := range claimed {
 			now = now.Add(time.Second)

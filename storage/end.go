@@ -289,8 +289,7 @@ func (s *Server) endOne(ctx context.Context, target sessions.Target, ending sess
 }
 
 // endOfUser ends the sessions of one user, but for target.Except: those at one
-// client where target.OfClient is set, and else all. With the user locked nobody
-// can begin one.
+// client where target.OfClient is set, and else all.
 func (s *Server) endOfUser(ctx context.Context, target sessions.Target, ending sessions.Ending) (int, error) {
 	where, args := `s.authorization_server = ? AND s.user_id = ?`, []any{s.name, target.OfUser}
 	if target.OfClient != "" {
@@ -302,21 +301,8 @@ func (s *Server) endOfUser(ctx context.Context, target sessions.Target, ending s
 	var n int
 	err := s.db.transact(ctx, func(c conn) error {
 		e := newEnder(c, s.realm, s.life, ending, s.db.now())
-		if err := e.lockUsersOfEffects(target.OfUser); err != nil {
-			return err
-		}
-		changed, err := e.effects(s.name)
-		if err != nil {
-			return err
-		}
-		rows, err := e.lockSessions(where, args...)
-		if err != nil {
-			return err
-		}
-		n, err = e.endSessions(rows)
-		if err == nil && n == 0 && changed == 0 {
-			err = sessions.ErrNotFound
-		}
+		var err error
+		n, err = e.endOfUser(s.name, target.OfUser, where, args...)
 		return err
 	})
 	return n, err

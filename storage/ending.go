@@ -290,6 +290,29 @@ func (e ender) endUser(id string, except sessions.Key, exceptLogin string) (int,
 	return e.endSessions(rows)
 }
 
+// endOfUser locks a user, so that nobody can begin a session of his or remember
+// a consent, writes the effects, which are on server, and ends those of his live
+// sessions s that where finds. sessions.ErrNotFound where neither changed
+// anything.
+func (e ender) endOfUser(server, user, where string, args ...any) (int, error) {
+	if err := e.lockUsersOfEffects(user); err != nil {
+		return 0, err
+	}
+	changed, err := e.effects(server)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := e.lockSessions(where, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := e.endSessions(rows)
+	if err == nil && n == 0 && changed == 0 {
+		err = sessions.ErrNotFound
+	}
+	return n, err
+}
+
 // endGrant ends one grant of a locked session, and the session with it where
 // the grant was its last that could be refreshed. sessions.ErrNotFound where
 // the grant had ended.

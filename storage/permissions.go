@@ -59,23 +59,9 @@ func (r *Realm) endPermission(ctx context.Context, target sessions.Target, endin
 	var n int
 	err := r.db.transact(ctx, func(c conn) error {
 		e := newEnder(c, r.name, r.life, ending, r.db.now())
-		// With the user locked nobody can begin a session or remember a consent.
-		if err := e.lockUsersOfEffects(target.OfUser); err != nil {
-			return err
-		}
-		changed, err := e.effects(target.AuthorizationServer)
-		if err != nil {
-			return err
-		}
-		rows, err := e.lockSessions(`s.authorization_server = ? AND s.user_id = ? AND s.client_id = ? AND s.realm = ?`,
+		var err error
+		n, err = e.endOfUser(target.AuthorizationServer, target.OfUser, `s.authorization_server = ? AND s.user_id = ? AND s.client_id = ? AND s.realm = ?`,
 			target.AuthorizationServer, target.OfUser, target.Client, r.name)
-		if err != nil {
-			return err
-		}
-		n, err = e.endSessions(rows)
-		if err == nil && n == 0 && changed == 0 {
-			err = sessions.ErrNotFound
-		}
 		return err
 	})
 	if err != nil {

@@ -127,12 +127,10 @@ func (s *Server) sweepHistory(ctx context.Context, old int64, limit int) (looked
 	return len(gone) + len(needed), removed, err
 }
 
-// sweepDeliveries looks at deliveries that have been settled for long enough to
-// go, removes those whose session is not kept any more, and puts off the others.
-// It tells how many it looked at and how many it removed.
-func (s *Server) sweepDeliveries(ctx context.Context, old int64, limit int) (looked, removed int, err error) {
-	var gone, needed []string
-	err = s.db.read(ctx, func(c conn) error {
+// sortOut reads ids, each with 1 where it is still needed, and parts those that
+// can go from those that can't.
+func (db *DB) sortOut(ctx context.Context, statement string, args ...any) (gone, needed []string, err error) {
+	err = db.read(ctx, func(c conn) error {
 		gone, needed = nil, nil
 		return c.rows(func(scan func(...any) error) error {
 			var (
@@ -148,10 +146,18 @@ func (s *Server) sweepDeliveries(ctx context.Context, old int64, limit int) (loo
 				gone = append(gone, id)
 			}
 			return nil
-		}, `SELECT d.id, CASE WHEN EXISTS (SELECT 1 FROM oauth2_sessions s
-				WHERE s.authorization_server = d.authorization_server AND s.id = d.session_id) THEN 1 ELSE 0 END`+oldDeliveries+`
-			ORDER BY d.next_at LIMIT ?`, s.name, old, limit)
+		}, statement, args...)
 	})
+	return gone, needed, err
+}
+
+// sweepDeliveries looks at deliveries that have been settled for long enough to
+// go, removes those whose session is not kept any more, and puts off the others.
+// It tells how many it looked at and how many it removed.
+func (s *Server) sweepDeliveries(ctx context.Context, old int64, limit int) (looked, removed int, err error) {
+	gone, needed, err := s.db.sortOut(ctx, `SELECT d.id, CASE WHEN EXISTS (SELECT 1 FROM oauth2_sessions s
+			WHERE s.authorization_server = d.authorization_server AND s.id = d.session_id) THEN 1 ELSE 0 END`+oldDeliveries+`
+		ORDER BY d.next_at LIMIT ?`, s.name, old, limit)
 	// Neither comes back: a settled delivery stays settled, and a session that was
 	// removed stays away.
 	if err == nil && len(needed) > 0 {
@@ -298,26 +304,9 @@ func (r *Realm) Sweep(ctx context.Context, history time.Duration, limit int) (se
 // sweepHistory is that of a Server, for logins: they stay as long as a session
 // names them.
 func (r *Realm) sweepHistory(ctx context.Context, old int64, limit int) (looked, removed int, err error) {
-	const free = `NOT EXISTS (SELECT 1 FROM oauth2_sessions s WHERE s.realm = l.realm AND s.login_id = l.id)`
-	var gone, needed []string
-	err = r.db.read(ctx, func(c conn) error {
-		gone, needed = nil, nil
-		return c.rows(func(scan func(...any) error) error {
-			var (
-				id   string
-				free bool
-			)
-			if err := scan(&id, &free); err != nil {
-				return err
-			}
-			if free {
-				gone = append(gone, id)
-			} else {
-				needed = append(needed, id)
-			}
-			return nil
-		}, `SELECT l.id, CASE WHEN `+free+` THEN 1 ELSE 0 END`+oldLogins+` ORDER BY l.check_at LIMIT ?`, r.name, old, limit)
-	})
+	gone, needed, err := r.db.sortOut(ctx, `SELECT l.id, CASE WHEN EXISTS (SELECT 1 FROM oauth2_sessions s
+			WHERE s.realm = l.realm AND s.login_id = l.id) THEN 1 ELSE 0 END`+oldLogins+`
+		ORDER BY l.check_at LIMIT ?`, r.name, old, limit)
 	if err == nil && len(needed) > 0 {
 		_, err = remove(ctx, r.db, `UPDATE logins SET check_at = ? WHERE realm = ? AND id IN ? AND ended_at IS NOT NULL`,
 			old+historyPause.Milliseconds(), r.name, needed)

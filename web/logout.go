@@ -78,11 +78,7 @@ func namesOf(uses []sessions.Use, outlives bool) appNames {
 // sent them (oauth.Server's /end_session). It asks, unless Logout.Decide says that
 // there is no need to.
 func (p *Pages) showLogout(w http.ResponseWriter, r *http.Request) error {
-	l, err := p.logoutRequest(r)
-	if err != nil {
-		return err
-	}
-	login, user, err := p.present(r)
+	l, login, user, err := p.logoutOf(r)
 	if err != nil {
 		return err
 	}
@@ -102,11 +98,7 @@ func (p *Pages) showLogout(w http.ResponseWriter, r *http.Request) error {
 // postLogout is the user's word: it ends the browser's login, if it is the one
 // that the form was shown to.
 func (p *Pages) postLogout(w http.ResponseWriter, r *http.Request) error {
-	l, err := p.logoutRequest(r)
-	if err != nil {
-		return err
-	}
-	login, user, err := p.present(r)
+	l, login, user, err := p.logoutOf(r)
 	if err != nil {
 		return err
 	}
@@ -128,6 +120,16 @@ func (p *Pages) postLogout(w http.ResponseWriter, r *http.Request) error {
 		return p.askLogout(w, r, l, presence, user)
 	}
 	return p.signOut(w, r, l, login)
+}
+
+// logoutOf is what an application asked for, and who is signed in; nil: nobody.
+func (p *Pages) logoutOf(r *http.Request) (*oauth.Logout, *sessions.Login, *users.User, error) {
+	l, err := p.logoutRequest(r)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	login, user, err := p.present(r)
+	return l, login, user, err
 }
 
 // logoutRequest is what an application asked for at /end_session. Where there is

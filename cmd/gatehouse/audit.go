@@ -107,8 +107,8 @@ func newAuditList(s streams) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if len(items) == filter.Limit {
-					fmt.Fprintf(s.err, "gatehouse: these are the newest %d; there may be more (--before %s)\n", filter.Limit, items[len(items)-1].ID)
+				if len(items) > 0 {
+					mayGoOn(s, len(items), filter.Limit, "--before "+items[len(items)-1].ID)
 				}
 				return list(s.out, output, items, "TIME\tEVENT\tRESULT\tCOUNT\tWHO\tWHOM\tCLIENT\tSESSION\tFROM\tREQUEST", auditRow)
 			})
@@ -136,8 +136,8 @@ func (f *auditFlags) filter(now time.Time) (audit.Filter, error) {
 		ClientID: f.client, SessionID: f.session, AuthorizationServer: f.as,
 		Result: audit.Result(f.result), Before: f.before, Limit: f.limit,
 	}
-	if f.limit < 1 || f.limit > 1000 {
-		return filter, usagef("--limit is from 1 to 1000")
+	if err := checkLimit(f.limit); err != nil {
+		return filter, err
 	}
 	if f.address != "" {
 		ip, err := netip.ParseAddr(f.address)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -44,8 +43,8 @@ func newDeliveriesList(s streams) *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			if limit < 1 || limit > 1000 {
-				return usagef("--limit is from 1 to 1000")
+			if err := checkLimit(limit); err != nil {
+				return err
 			}
 			filter := deliveries.Filter{State: deliveries.State(state), ClientID: client, SessionID: session, Limit: limit}
 			switch filter.State {
@@ -58,9 +57,7 @@ func newDeliveriesList(s streams) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if len(items) == limit {
-					fmt.Fprintf(s.err, "gatehouse: these are the newest %d; there may be more (--limit)\n", limit)
-				}
+				mayGoOn(s, len(items), limit, "--limit")
 				return list(s.out, output, items, "ID\tCLIENT\tSESSION\tSTATE\tENDED\tATTEMPTS\tNEXT\tSETTLED\tERROR", func(i deliveryItem) []string {
 					return []string{i.ID, i.ClientID, i.SessionID, string(i.State), when(i.CreatedAt), strconv.Itoa(i.Attempts), when(i.NextAt),
 						when(i.SettledAt), i.LastError}

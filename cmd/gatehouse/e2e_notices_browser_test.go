@@ -28,6 +28,7 @@ type mailbox struct {
 	address string
 
 	mu   sync.Mutex
+	more *sync.Cond // a mail came
 	came []letter
 }
 
@@ -37,6 +38,7 @@ type letter struct{ to, subject, body, id string }
 func newMailbox(t *testing.T) *mailbox {
 	t.Helper()
 	m := &mailbox{}
+	m.more = sync.NewCond(&m.mu)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -60,17 +62,23 @@ func newMailbox(t *testing.T) *mailbox {
 // letters waits until n mails have come, and a bounded time at most.
 func (m *mailbox) letters(t *testing.T, n int) []letter {
 	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	late := false
+	timer := time.AfterFunc(40*time.Second, func() {
 		m.mu.Lock()
-		came := slices.Clone(m.came)
-		m.mu.Unlock()
-		if len(came) >= n {
-			return came
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d mails have come, want %d", len(came), n)
-		}
+		defer m.mu.Unlock()
+		late = true
+		m.more.Broadcast()
+	})
+	defer timer.Stop()
+	for len(m.came) < n && !late {
+		m.more.Wait()
 	}
+	if len(m.came) < n {
+		t.Fatalf("%d mails have come, want %d", len(m.came), n)
+	}
+	return slices.Clone(m.came)
 }
 
 // posting is one connection to a mailbox.
@@ -119,6 +127,7 @@ func (p *posting) Data(r io.Reader) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.came = append(p.came, letter{p.to, subject, string(body), m.Header.Get("Message-Id")})
+	p.more.Broadcast()
 	return nil
 }
 

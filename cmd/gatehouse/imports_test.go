@@ -17,11 +17,11 @@ const modulePath = "gatehouse.dev/gatehouse"
 // import all.
 var mayImport = map[string][]string{
 	// level 0
-	"keys": {}, "users": {}, "sessions": {}, "clients": {}, "throttle": {}, "audit": {},
+	"keys": {}, "users": {}, "sessions": {}, "clients": {}, "throttle": {}, "audit": {}, "sessions/openapi": {},
 	// level 1
 	"oauth":             {"keys", "sessions", "clients", "users"},
-	"sessions/jsonapi":  {"sessions"},
-	"sessions/usersapi": {"sessions"},
+	"sessions/jsonapi":  {"sessions", "sessions/openapi"},
+	"sessions/usersapi": {"sessions", "sessions/openapi"},
 	"signin":            {"users", "throttle", "audit", "sessions"},
 	"configs":           {"clients"},
 	"deliveries":        {"keys", "sessions"},

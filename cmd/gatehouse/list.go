@@ -55,6 +55,24 @@ func checkOutput(output string) error {
 	return nil
 }
 
+// maxListed bounds --limit.
+const maxListed = 1000
+
+func checkLimit(limit int) error {
+	if limit < 1 || limit > maxListed {
+		return usagef("--limit is from 1 to %d", maxListed)
+	}
+	return nil
+}
+
+// mayGoOn says of a list as long as its limit that it may be a part; more is the
+// flag that shows the rest.
+func mayGoOn(s streams, listed, limit int, more string) {
+	if listed == limit {
+		fmt.Fprintf(s.err, "gatehouse: these are the newest %d; there may be more (%s)\n", limit, more)
+	}
+}
+
 func writeJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -125,24 +124,6 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// modelClock is the clock of all nodes. It never goes back.
-type modelClock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func (c *modelClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *modelClock) move(by time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(by)
-}
-
 // modelNode is one node: an assembly of its own with its own pool of
 // connections, without a listener and without anything in the background.
 type modelNode struct {
@@ -158,7 +139,7 @@ type modelNode struct {
 // modelHouse is two nodes on one database, and what all sequences share.
 type modelHouse struct {
 	nodes     [2]*modelNode
-	clock     *modelClock
+	clock     *clock
 	cfg       *configs.Config
 	passwords []string // that users can have
 	phcs      []string // cheap ones, one for each password
@@ -179,7 +160,7 @@ func (h *modelHouse) clients() []*modelClient {
 // openModelHouse starts two nodes; an empty database is a fresh SQLite file.
 func openModelHouse(t *testing.T, database string) *modelHouse {
 	t.Helper()
-	h := &modelHouse{clock: &modelClock{at: time.Now().UTC().Truncate(time.Hour)}, cfg: modelConfig(t, database),
+	h := &modelHouse{clock: &clock{now: time.Now().UTC().Truncate(time.Hour)}, cfg: modelConfig(t, database),
 		passwords: []string{"the first of the passwords", "the second of the passwords"},
 		users:     map[string]bool{}, done: map[string]int{}, asked: map[verdict]int{}}
 	h.ear = newModelEar(t.Context(), h)

@@ -47,7 +47,7 @@ type modelBrowser struct {
 func newWorld(t *rapid.T, h *modelHouse) *world {
 	h.sequences++
 	now := h.clock.Now()
-	h.clock.move(now.Truncate(time.Second).Add(time.Second).Sub(now))
+	h.clock.Advance(now.Truncate(time.Second).Add(time.Second).Sub(now))
 	w := &world{model: &model{now: h.clock.Now(), consents: map[modelConsent]bool{}}, house: h, t: t,
 		transport: &modelTransport{house: h, address: h.address()}, messages: map[string]*modelMessage{}, began: h.clock.Now()}
 	w.clients = h.clients()
@@ -96,13 +96,13 @@ func (w *world) wait(by time.Duration) {
 	for _, n := range w.house.nodes {
 		n.flush(w.t.Context())
 	}
-	w.house.clock.move(by)
+	w.house.clock.Advance(by)
 	w.model.move(by)
 }
 
 // tick keeps two steps from having the same time.
 func (w *world) tick() {
-	w.house.clock.move(time.Millisecond)
+	w.house.clock.Advance(time.Millisecond)
 	w.model.move(time.Millisecond)
 }
 

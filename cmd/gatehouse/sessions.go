@@ -47,8 +47,8 @@ func newSessionsList(s streams) *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			if limit < 1 || limit > 1000 {
-				return usagef("--limit is from 1 to 1000")
+			if err := checkLimit(limit); err != nil {
+				return err
 			}
 			return a.with(c.Context(), s, func(d *serverDoor) error {
 				filter, err := d.filter(c.Context(), user, client)
@@ -60,9 +60,7 @@ func newSessionsList(s streams) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if len(items) == limit {
-					fmt.Fprintf(s.err, "gatehouse: these are the newest %d; there may be more (--limit)\n", limit)
-				}
+				mayGoOn(s, len(items), limit, "--limit")
 				return list(s.out, output, items, "ID\tCLIENT\tUSER\tAUTHENTICATED\tLAST USED\tEXPIRES\tOFFLINE", func(i sessionItem) []string {
 					name, offline := i.Username, ""
 					if name == "" {

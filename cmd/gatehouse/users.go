@@ -47,6 +47,17 @@ func (u *userCommand) with(ctx context.Context, s streams, f func(*storage.Realm
 	return f(realm)
 }
 
+// withUser runs f with the realm's store and an account of it, by id or name.
+func (u *userCommand) withUser(ctx context.Context, s streams, who string, f func(*storage.Realm, *users.User) error) error {
+	return u.with(ctx, s, func(realm *storage.Realm) error {
+		user, err := findUser(ctx, realm, who)
+		if err != nil {
+			return err
+		}
+		return f(realm, user)
+	})
+}
+
 // openRealm returns the store of a configured realm.
 func openRealm(cfg *configs.Config, db *storage.DB, name string) (*storage.Realm, error) {
 	r, ok := cfg.Realms[name]
@@ -171,11 +182,7 @@ func newUsersSetPassword(s streams) *cobra.Command {
 		Short: "Set an account's password; all of its sessions end",
 		Args:  exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return u.with(c.Context(), s, func(realm *storage.Realm) error {
-				user, err := findUser(c.Context(), realm, args[0])
-				if err != nil {
-					return err
-				}
+			return u.withUser(c.Context(), s, args[0], func(realm *storage.Realm, user *users.User) error {
 				phc, err := newPassword(c.Context(), s, stdin)
 				if err != nil {
 					return err
@@ -195,11 +202,7 @@ func newUsersLock(s streams) *cobra.Command {
 		Short: "Lock an account; all of its sessions end",
 		Args:  exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return u.with(c.Context(), s, func(realm *storage.Realm) error {
-				user, err := findUser(c.Context(), realm, args[0])
-				if err != nil {
-					return err
-				}
+			return u.withUser(c.Context(), s, args[0], func(realm *storage.Realm, user *users.User) error {
 				return endUser(c.Context(), s, realm, user, sessions.ReasonUserLocked, sessions.LockUser{UserID: user.ID})
 			})
 		},
@@ -214,11 +217,7 @@ func newUsersUnlock(s streams) *cobra.Command {
 		Short: "Let a locked account sign in again",
 		Args:  exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return u.with(c.Context(), s, func(realm *storage.Realm) error {
-				user, err := findUser(c.Context(), realm, args[0])
-				if err != nil {
-					return err
-				}
+			return u.withUser(c.Context(), s, args[0], func(realm *storage.Realm, user *users.User) error {
 				return realm.UnlockUser(c.Context(), user.ID)
 			})
 		},

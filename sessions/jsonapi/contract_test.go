@@ -18,7 +18,9 @@ import (
 
 // contract is a validator of the description that is served.
 var contract = sync.OnceValue(func() validator.Validator {
-	doc, err := libopenapi.NewDocument(New(newFixture(nil).config).description())
+	w := httptest.NewRecorder()
+	New(newFixture(nil).config).describe().ServeHTTP(w, httptest.NewRequest("GET", descriptionPath, nil))
+	doc, err := libopenapi.NewDocument(w.Body.Bytes())
 	if err != nil {
 		panic(err)
 	}

@@ -1,13 +1,10 @@
 package jsonapi
 
 import (
-	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
-	"strconv"
+
+	"gatehouse.dev/gatehouse/sessions/openapi"
 )
 
 // openAPI is the machine-readable contract (OpenAPI 3.1).
@@ -19,44 +16,11 @@ var openAPI []byte
 const descriptionPath = "/session-api.yaml"
 
 // anyIssuer stands in the contract where its server has the issuer.
-const anyIssuer = "default: http://localhost:8080/authorization-servers/myAS"
+const anyIssuer = "http://localhost:8080/authorization-servers/myAS"
 
-// description is the contract with this authorization server's address.
-func (h *Handler) description() []byte {
-	base, err := json.Marshal(h.base) // a JSON string is one of YAML as well
-	if err != nil {
-		return openAPI // strings always marshal
-	}
-	return bytes.Replace(openAPI, []byte(anyIssuer), append([]byte("default: "), base...), 1)
-}
-
-// describe serves the contract to everybody: it says nothing about anybody.
+// describe serves the contract.
 func (h *Handler) describe() http.Handler {
-	const allow = "GET, HEAD, OPTIONS"
-	content := h.description()
-	sum := sha256.Sum256(content)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		switch r.Method {
-		case http.MethodGet, http.MethodHead:
-		case http.MethodOptions:
-			w.Header().Set("Allow", allow)
-			w.WriteHeader(http.StatusNoContent)
-			return
-		default:
-			w.Header().Set("Cache-Control", "no-store")
-			h.refuse(w, r, descriptionPath, methodNotAllowed(allow))
-			return
-		}
-		w.Header().Set("Cache-Control", "public, max-age=3600")
-		w.Header().Set("ETag", tag)
-		if r.Header.Get("If-None-Match") == tag {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-		w.Header().Set("Content-Type", "application/yaml") // RFC 9512
-		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-		_, _ = w.Write(content) // an error here is the caller's connection
+	return openapi.Handler(openapi.In(openAPI, anyIssuer, h.base), func(w http.ResponseWriter, r *http.Request, allow string) {
+		h.refuse(w, r, descriptionPath, methodNotAllowed(allow))
 	})
 }

@@ -49,6 +49,9 @@ func (w *world) claim(c deliveries.Claiming) []deliveries.Delivery {
 	if c.Lease == 0 {
 		c.Lease = lease
 	}
+	if c.Servers == nil {
+		c.Servers = []string{"myAS", "other", "far"}
+	}
 	claimed, err := w.a.Deliveries.ClaimDeliveries(w.Context(), c)
 	w.ok(err)
 	return claimed
@@ -272,9 +275,14 @@ func deliveriesShareNothing(w *world) {
 			w.Errorf("%s lists %q, want %q", server, got, want)
 		}
 	}
-	claimed := w.claims(deliveries.Claiming{Limit: 10, PerClient: 10}, "a a b a c c", "of all authorization servers")
+	// A worker gets what it can sign, and leaves the rest to those who can.
+	for _, none := range [][]string{{}, {"nowhere"}, {"MYAS", "far\x00"}, {"o", "otherwise"}} {
+		w.claims(deliveries.Claiming{Servers: none, Limit: 10, PerClient: 10}, "", fmt.Sprintf("for %q", none))
+	}
+	claimed := w.claims(deliveries.Claiming{Servers: []string{"far", "myAS", "nowhere"}, Limit: 10, PerClient: 10}, "a a c c", "of two authorization servers")
+	w.claims(deliveries.Claiming{Limit: 10, PerClient: 10}, "a b", "of the third")
 	w.ok(w.settle(claimed[0], deliveries.Outcome{State: deliveries.Sent}))
-	w.ok(w.settle(claimed[3], deliveries.Outcome{State: deliveries.Abandoned}))
+	w.ok(w.settle(claimed[1], deliveries.Outcome{State: deliveries.Abandoned}))
 	backlog(10, "far 2 true, other 2 true")
 	// A sweeper removes what is its authorization server's.
 	w.pass(2 * history)
@@ -363,7 +371,7 @@ func raceToClaim(w *world) {
 		store := w.of(i).Deliveries
 		group.Go(func() {
 			for empty := 0; empty < 3; {
-				claimed, err := store.ClaimDeliveries(w.Context(), deliveries.Claiming{Limit: 4, PerClient: 2, Lease: lease})
+				claimed, err := store.ClaimDeliveries(w.Context(), deliveries.Claiming{Servers: []string{"myAS"}, Limit: 4, PerClient: 2, Lease: lease})
 				if err != nil {
 					w.Errorf("claiming: %v", err)
 					return
