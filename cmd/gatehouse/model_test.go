@@ -21,17 +21,14 @@ import (
 
 // How many checks of each database there are, how long their sequences are on
 // average before they are cut off at modelSteps, and how many checks there are
-// in `make test-long`. A check is one sequence on SQLite and seven on PostgreSQL:
-// the race detector makes SQLite, which is a program of C in Go, many times
-// slower, and PostgreSQL runs elsewhere.
+// in `make test-long`. A check is several sequences.
 const (
-	modelChecks   = 125
-	modelLength   = 30
-	modelLong     = 1_250
-	modelLongTime = 10 * time.Minute
+	modelChecks    = 125
+	modelLength    = 30
+	modelSequences = 4
+	modelLong      = 1_250
+	modelLongTime  = 10 * time.Minute
 )
-
-var modelSequences = map[string]int{"sqlite": 1, "postgres": 7}
 
 // Random sequences of what users, clients, operators and time do, at two nodes
 // on one database: no token that the model calls dead is accepted anywhere, none
@@ -106,7 +103,7 @@ func runSequences(t *testing.T, houses map[string]*modelHouse) {
 				t.Parallel()
 				h := houses[name]
 				rapid.Check(t, func(t *rapid.T) {
-					for range modelSequences[name] {
+					for range modelSequences {
 						newWorld(t, h).run(modelScripts.Draw(t, "sequence"))
 					}
 				})
