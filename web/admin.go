@@ -64,7 +64,7 @@ func (p *Pages) administer(h func(http.ResponseWriter, *http.Request, *visitor) 
 		if v := (&visitor{login, user}); login != nil && !v.person().Admin {
 			return adminProblem(p.cfg.Directory.Refuse(r.Context(), v.person(), "", "pages of administrators"))
 		}
-		v, err := p.signedIn(w, r, "admin", adminProof)
+		v, err := p.signedIn(w, r, adminPlace(r), adminProof)
 		if err != nil || v == nil {
 			return err
 		}

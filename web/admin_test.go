@@ -46,7 +46,13 @@ func (h *house) admin(name string) *browser {
 // proveAdmin signs an administrator in on the way to the list.
 func (b *browser) proveAdmin(name string) answer {
 	b.h.t.Helper()
-	sent := b.submit(b.get(b.h.base+"/admin/sessions"), "username", name, "password", adminPassword)
+	return b.proveAdminFor(name, "/admin/sessions")
+}
+
+// proveAdminFor signs an administrator in who asks for a page, and follows.
+func (b *browser) proveAdminFor(name, path string) answer {
+	b.h.t.Helper()
+	sent := b.submit(b.get(b.h.base+path), "username", name, "password", adminPassword)
 	if sent.status != http.StatusSeeOther {
 		b.h.t.Fatalf("signing in: %d\n%s", sent.status, sent.body)
 	}
@@ -173,6 +179,23 @@ func TestAdminPagesWantAFreshSignIn(t *testing.T) {
 		t.Errorf("the login is another: %+v", after)
 	}
 	b.get(h.base+"/admin/users/"+h.userID("bob")).expect(200, "192.0.2.1")
+}
+
+// Who has to prove who he is on the way to a user's page comes to that page; and
+// a link that leads there shows nothing to those who may not see it.
+func TestFreshSignInLeadsToTheUsersPage(t *testing.T) {
+	h := open(t, nil)
+	b := h.admin("root")
+	h.loginOf("bob", "192.0.2.1", "curl/8")
+	path := "/admin/users/" + h.userID("bob")
+	h.wait(16 * time.Minute)
+	for _, asked := range []string{path, path + "/lock", path + "/end"} {
+		b.proveAdminFor("root", asked).expect(http.StatusOK, "192.0.2.1", "<h1><bdi>")
+		h.wait(16 * time.Minute)
+	}
+	stranger := h.browser()
+	stranger.enter("alex", alexPassword)
+	stranger.get(h.base+"/login?"+url.Values{"to": {"user:" + h.userID("bob")}}.Encode()).expect(http.StatusForbidden, "This page is for administrators")
 }
 
 func TestAdminFormsAreGoodForWhatTheyShow(t *testing.T) {

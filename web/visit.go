@@ -3,7 +3,11 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/mux"
 
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/signin"
@@ -25,7 +29,7 @@ func (v *visitor) person() sessions.Person {
 // Parameters of the sign-in page where it is for a page of ours, and not for an
 // authorization request.
 const (
-	placeParam = "to"    // a name of places
+	placeParam = "to"    // a name that placePath knows
 	againParam = "again" // who is signed in is asked once more
 	overParam  = "over"  // the sign-in that the browser had is over
 	doneParam  = "done"  // he has just signed in, so there must be a cookie
@@ -40,6 +44,28 @@ var places = map[string]string{
 	"permissions": "/account/permissions",
 	"password":    "/account/password",
 	"admin":       "/admin/sessions",
+}
+
+// ofUser, with a user's id behind it, names the administrators' page about him.
+const ofUser = "user:"
+
+// adminPlace names the administrators' page that a request is for.
+func adminPlace(r *http.Request) string {
+	if name := ofUser + mux.Vars(r)["user"]; placePath(name) != "" {
+		return name
+	}
+	return "admin"
+}
+
+// placePath is the path of the page with this name; empty: there is none.
+func placePath(name string) string {
+	if id, ok := strings.CutPrefix(name, ofUser); ok {
+		if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
+			return ""
+		}
+		return adminPath + "/users/" + id
+	}
+	return places[name]
 }
 
 // signedIn returns who is signed in, for a page of ours. Where nobody is, or
@@ -101,8 +127,7 @@ func (p *Pages) touch(r *http.Request, login *sessions.Login) {
 // place is where the sign-in of a request leads to, and its name.
 func (p *Pages) place(r *http.Request) (name, path string, err error) {
 	name = r.FormValue(placeParam)
-	path, ok := places[name]
-	if !ok {
+	if path = placePath(name); path == "" {
 		return "", "", errMissing
 	}
 	return name, p.path + path, nil

@@ -41,7 +41,9 @@ func TestSignInForOurOwnPages(t *testing.T) {
 	b.get(h.base+"/login?to=account&account=other").expect(200, "with another account, that sign-in ends")
 
 	// A page can be gone to by its name alone.
-	for _, to := range []string{"", "nowhere", "https://evil.example/", "//evil.example", "/account/sessions", "account/../../x", "Account", "account\n"} {
+	for _, to := range []string{"", "nowhere", "https://evil.example/", "//evil.example", "/account/sessions", "account/../../x", "Account", "account\n",
+		"user:", "user:alex", "user:../sessions", "user:" + strings.ToUpper(someUser), "user:" + someUser + "/lock", "user:{" + someUser + "}",
+		"user:urn:uuid:" + someUser, "user:" + strings.ReplaceAll(someUser, "-", "")} {
 		for _, more := range []string{"", "&done=1", "&again=1", "&over=1"} {
 			a := b.do("GET", h.base+"/login?to="+url.QueryEscape(to)+more, "")
 			if a.status != 404 || a.location() != "" {
@@ -58,6 +60,9 @@ func TestSignInForOurOwnPages(t *testing.T) {
 		t.Errorf("with a place beside it an authorization request gets\n%s", a.body)
 	}
 }
+
+// someUser is the id of nobody.
+const someUser = "0b0e1f0a-6a53-4c0e-9d52-6f0e6a6f6c11"
 
 func TestSignInForOurOwnPagesWithoutCookies(t *testing.T) {
 	h := open(t, nil)

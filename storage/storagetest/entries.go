@@ -335,6 +335,9 @@ func entriesPaged(w *world) {
 		if page.Newer {
 			w.Error("something is newer than the first page")
 		}
+		// The first of all stays, so that every other page has something ahead: what
+		// is new may be anywhere among those of its millisecond.
+		doomed = slices.DeleteFunc(doomed, func(id string) bool { return id == page.Entries[0].ID })
 		for steps := 0; ; steps++ {
 			note(page, "forward")
 			if !page.Older || steps > 4*n {
