@@ -81,12 +81,12 @@ func (h *house) loadLogins(s shape, from, to int) {
 	h.t.Helper()
 	now := time.Now().UnixMilli()
 	h.exec(`INSERT INTO logins (realm, id, user_id, cookie_hash, auth_time, auth_nonce, amr, acr, persistent, address, user_agent,
-			device_name, created_at, last_access_at, expires_at, check_at, position)
+			device_name, created_at, last_access_at, expires_at, check_at, position, browser)
 		SELECT 'default', `+sqlLoginID("n")+`, `+sqlUserID(s.userOfLogin)+`, `+sqlCookieHash("n")+`,
 			$3::bigint - n % 43200000, left(encode(`+fmt.Sprintf(hashOf, "nonce", "n")+`, 'hex'), 22), '["pwd"]', '', true,
 			'192.0.2.' || n % 256, $4, '', $3::bigint - n % 43200000, $3::bigint - n % 3600000,
 			$3::bigint - n % 43200000 + 2592000000, $3::bigint + 7200000 + n % 72000000,
-			(($3::bigint - n % 43200000) << 20) | ((n % 524288)::bigint << 1)
+			(($3::bigint - n % 43200000) << 20) | ((n % 524288)::bigint << 1), 'Chrome'
 		FROM generate_series($1::int, $2::int) n`, from, to-1, now, agentText)
 }
 

@@ -117,7 +117,7 @@ type Worker struct {
 	// while configurations differ, it is the one that sends.
 	servers []string
 	wake    chan struct{}
-	freed  chan struct{}
+	freed   chan struct{}
 
 	mu       sync.Mutex
 	inFlight int

@@ -11,34 +11,35 @@ import (
 // those from before there was such a column, and those that a node of the
 // previous release has made since.
 func (db *DB) readBrowsers(ctx context.Context) error {
-	type unread struct{ realm, id, agent string }
+	type kind struct{ realm, browser string }
 	for {
-		var batch []unread
+		n, ids := 0, map[kind][]string{}
 		err := db.read(ctx, func(c conn) error {
-			batch = nil
+			n = 0
+			clear(ids)
 			return c.rows(func(scan func(...any) error) error {
-				var u unread
-				err := scan(&u.realm, &u.id, &u.agent)
-				batch = append(batch, u)
+				var realm, id, agent string
+				err := scan(&realm, &id, &agent)
+				of := kind{realm, sessions.BrowserFamily(agent)}
+				ids[of] = append(ids[of], id)
+				n++
 				return err
 			}, `SELECT realm, id, user_agent FROM logins WHERE browser IS NULL AND ended_at IS NULL ORDER BY realm, id LIMIT ?`, nameBatch)
 		})
-		if err == nil && len(batch) > 0 {
-			err = db.transact(ctx, func(c conn) error {
-				for _, u := range batch {
-					// One that has signed in anew meanwhile has its own.
-					if _, err := c.exec(`UPDATE logins SET browser = ? WHERE realm = ? AND id = ? AND browser IS NULL`,
-						sessions.BrowserFamily(u.agent), u.realm, u.id); err != nil {
-						return err
-					}
-				}
-				return nil
+		for of, ids := range ids {
+			if err != nil {
+				break
+			}
+			err = db.write(ctx, func(c conn) error {
+				// One that has signed in anew meanwhile has its own.
+				_, err := c.exec(`UPDATE logins SET browser = ? WHERE realm = ? AND id IN ? AND browser IS NULL`, of.browser, of.realm, ids)
+				return err
 			})
 		}
 		if err != nil {
 			return fmt.Errorf("reading browsers of logins: %w", err)
 		}
-		if len(batch) < nameBatch {
+		if n < nameBatch {
 			return nil
 		}
 	}
