@@ -98,6 +98,11 @@ bench-scale: ## cost of operations at 10,000 to 10,000,000 sessions; one, two an
 	@tools/setup.sh bench
 	@$(BENCHTEST) '^TestScale$$' -timeout 6h
 
+.PHONY: bench-nodes
+bench-nodes: ## one, two and four nodes with a part of a processor each (as root)
+	@tools/setup.sh bench
+	@$(BENCHTEST) '^TestNodes$$' -timeout 30m
+
 .PHONY: bench-profiles
 bench-profiles: ## CPU and allocation profiles of every scenario, into bench/profiles
 	@tools/setup.sh bench

@@ -57,8 +57,9 @@ func TestScale(t *testing.T) {
 			}
 		}
 	}
+	nodes, _ := measureNodes(t, h, s, node, loaded, nil)
 	text := conditions(t, h, s).String() + fmt.Sprintf(" Demanded of %s: <= %.1f.\n\n", strings.Join(bounded, ", "), mostGrowth) +
-		SizeTable(sizes, measured) + "\n" + measureNodes(t, h, s, node, loaded)
+		SizeTable(sizes, measured) + "\n" + nodes
 	fmt.Printf("\n%s\n", text)
 	writeReport(t, s, "scale", text)
 }
@@ -216,8 +217,9 @@ func (h *house) measureSweep(t testing.TB, loaded int, random *rand.Rand) float6
 	return float64(pages) / float64(max(due, 1))
 }
 
-// measureNodes compares one, two and four nodes.
-func measureNodes(t *testing.T, h *house, s Settings, first *program, loaded int) string {
+// measureNodes compares one, two and four nodes, with the bound that limit sets
+// to each (nil: none), and tells what two do relative to one.
+func measureNodes(t *testing.T, h *house, s Settings, first *program, loaded int, limit func(*program)) (table string, gains map[string]float64) {
 	t.Helper()
 	h.exec(`ALTER SYSTEM SET pg_stat_statements.track = 'none'`)
 	h.exec(`SELECT pg_reload_conf()`)
@@ -228,7 +230,13 @@ func measureNodes(t *testing.T, h *house, s Settings, first *program, loaded int
 	for i := 2; i <= 4; i++ {
 		nodes = append(nodes, h.serve(fmt.Sprintf("node-%d", i), false))
 	}
+	if limit != nil {
+		for _, node := range nodes {
+			limit(node)
+		}
+	}
 	const connections = 32
+	gains = map[string]float64{}
 	var rows [][]string
 	alone := map[string]float64{}
 	for _, operation := range []string{"introspection", "refresh"} {
@@ -290,11 +298,15 @@ func measureNodes(t *testing.T, h *house, s Settings, first *program, loaded int
 			if count == 1 {
 				alone[operation] = Median(rates)
 			}
+			if count == 2 {
+				gains[operation] = Median(rates) / alone[operation]
+			}
 			percent := func(values []float64) string { return fmt.Sprintf("%.0f%%", 100*Median(values)) }
 			rows = append(rows, []string{operation, fmt.Sprint(count), rate(Median(rates)), fmt.Sprintf("%.2f", Median(rates)/alone[operation]),
 				percent(nodeCPU), percent(databaseCPU), percent(driverCPU), fmt.Sprint(failures)})
 		}
 	}
-	return fmt.Sprintf("With %s sessions and %d connections in all; 100%% is one processor.\n\n", grouped(loaded), connections) +
+	table = fmt.Sprintf("With %s sessions and %d connections in all; 100%% is one processor.\n\n", grouped(loaded), connections) +
 		Table([]string{"operation", "nodes", "a second", "of one node", "CPU of the nodes", "of PostgreSQL", "of the client", "errors"}, rows)
+	return table, gains
 }
