@@ -55,8 +55,8 @@ type claimed struct {
 }
 
 // ClaimDeliveries takes deliveries that are due, of claiming's authorization
-// servers, those first that have been due for longest. It counts an attempt for each, and
-// nobody else gets them before the lease is over.
+// servers, those first that have been due for longest. It counts an attempt for
+// each, and nobody else gets them before the lease is over.
 func (db *DB) ClaimDeliveries(ctx context.Context, claiming deliveries.Claiming) ([]deliveries.Delivery, error) {
 	claiming.Servers = slices.DeleteFunc(slices.Clone(claiming.Servers), func(name string) bool { return !storable(name) })
 	if claiming.Limit <= 0 || claiming.PerClient <= 0 || len(claiming.Servers) == 0 {

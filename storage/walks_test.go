@@ -98,7 +98,7 @@ type walk struct {
 const mostBuffers = 5000
 
 // walkIndexes makes the calls, of which none may read a big table from end to
-// end. It leaves out statements for which exempt is true.
+// end, but for statements for which exempt is true; what they touch counts.
 func walkIndexes(t *testing.T, db *DB, r *recorder, walks []walk, exempt func(sql string) bool) {
 	t.Helper()
 	for _, w := range walks {
@@ -112,11 +112,11 @@ func walkIndexes(t *testing.T, db *DB, r *recorder, walks []walk, exempt func(sq
 		}
 		buffers := 0
 		for _, statement := range r.taken() {
-			if strings.HasPrefix(statement.sql, "SET ") || exempt(statement.sql) {
+			if strings.HasPrefix(statement.sql, "SET ") {
 				continue
 			}
 			for _, table := range scans(db, t, statement) {
-				if slices.Contains(bigTables, table) {
+				if slices.Contains(bigTables, table) && !exempt(statement.sql) {
 					t.Errorf("%s reads all of %s: %.300s", w.name, table, statement.sql)
 				}
 			}

@@ -36,8 +36,8 @@ const (
 )
 
 // places are the pages that one can sign in for, by the name that stands in the
-// URL of the sign-in page. Nothing else is ever gone to: a page's address is
-// never taken from outside.
+// URL of the sign-in page. Nothing but these and the page of a user (ofUser) is
+// ever gone to: a page's address is never taken from outside.
 var places = map[string]string{
 	"account":     "/account/sessions",
 	"history":     "/account/history",

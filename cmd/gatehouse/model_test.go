@@ -27,7 +27,7 @@ const (
 	modelLength    = 30
 	modelSequences = 4
 	modelLong      = 1_250
-	modelLongTime  = 6 * time.Minute
+	modelLongTime  = 10 * time.Minute
 )
 
 // Random sequences of what users, clients, operators and time do, at two nodes
