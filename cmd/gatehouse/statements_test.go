@@ -33,7 +33,12 @@ var background = map[string]string{
 	"search for mails":            "mail_next_at <=",
 	"a claim that is half seen":   halfAClaim,
 	"old deliveries looked at":    "d.state <> 'waiting'",
+	"a transaction half seen":     halfATransaction,
 }
+
+// halfATransaction stands for the beginning or the end of a transaction of the
+// background, the rest of which fell outside the measurement.
+const halfATransaction = "half a transaction"
 
 // claimPart stands in the statement by which a node looks for deliveries about
 // once a second, in a transaction with claimSetting. That is too often to
@@ -74,6 +79,40 @@ func withoutClaims(found map[string]int) (claims int) {
 		found[halfAClaim] = 1
 	}
 	return claims
+}
+
+// markHalves adds halfATransaction to counted statements if transactions were
+// opened and closed another number of times than whole ones of the operations
+// would be: each of these opens and closes the same number.
+func markHalves(found map[string]int) {
+	ends := map[string]int{}
+	for statement, n := range found {
+		ends[strings.ToLower(strings.Fields(statement)[0])] += n
+	}
+	opened, closed := ends["begin"], ends["commit"]+ends["rollback"]
+	if opened != closed || opened%measured != 0 {
+		found[halfATransaction] = 1
+	}
+}
+
+func TestHalvesOfTransactionsAreMarked(t *testing.T) {
+	for _, tt := range []struct {
+		found map[string]int
+		half  bool
+	}{
+		{map[string]int{"SELECT 1": measured}, false},
+		{map[string]int{"begin": 2 * measured, "commit": measured, "ROLLBACK": measured, "UPDATE x": 1}, false},
+		{map[string]int{"commit": 1}, true},
+		{map[string]int{"begin": 1}, true},
+		{map[string]int{"begin": 1, "commit": 1}, true},
+		{map[string]int{"begin": measured, "commit": measured + 1}, true},
+		{map[string]int{"begin isolation level serializable": measured, "commit": measured}, false},
+	} {
+		markHalves(tt.found)
+		if _, half := tt.found[halfATransaction]; half != tt.half {
+			t.Errorf("%v: half is %t, want %t", tt.found, half, tt.half)
+		}
+	}
 }
 
 // What requests cost the database, counted by the database itself
@@ -330,6 +369,7 @@ func (m *meter) measure(name string, operation func()) *reading {
 		}
 		r := &reading{statements: m.statements(), writes: m.transactions() - began}
 		withoutClaims(r.statements)
+		markHalves(r.statements)
 		if disturbed = r.disturbance(); disturbed == "" {
 			return r
 		}
