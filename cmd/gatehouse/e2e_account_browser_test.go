@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -51,15 +52,12 @@ func (c *chromium) cards() string {
 func becomes[T comparable](c *chromium, script string, want T) {
 	c.t.Helper()
 	var got T
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if got = evaluate[T](c, script); got == want {
-			return
-		}
-		if err := chromedp.Do(c.ctx, chromedp.Sleep(20*time.Millisecond)); err != nil {
-			c.fail(err)
-		}
+	if err := c.soon(func(ctx context.Context) (_ bool, err error) {
+		got, err = chromedp.Run(ctx, chromedp.Evaluate[T](script))
+		return got == want, err
+	}); err != nil {
+		c.t.Errorf("%s is %v, want %v: %v", script, got, want, err)
 	}
-	c.t.Errorf("%s is %v, want %v", script, got, want)
 }
 
 const countCards = `document.querySelectorAll(".entry").length`

@@ -3,11 +3,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -26,23 +26,22 @@ func (c *chromium) asAdmin(o *office) {
 func (c *chromium) says(selector, want string) {
 	c.t.Helper()
 	said := ""
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); c.do(chromedp.Sleep(20 * time.Millisecond)) {
-		if said = c.text(selector); strings.Contains(said, want) {
-			return
-		}
+	if err := c.soon(func(ctx context.Context) (_ bool, err error) {
+		said, err = chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector), chromedp.NodeVisible))
+		return strings.Contains(said, want), err
+	}); err != nil {
+		c.t.Errorf("%s says %q, want %q: %v", selector, said, want, err)
 	}
-	c.t.Errorf("%s says %q, want %q", selector, said, want)
 }
 
 // until waits until an expression is true.
 func (c *chromium) until(expression string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); c.do(chromedp.Sleep(20 * time.Millisecond)) {
-		if evaluate[bool](c, expression) {
-			return
-		}
+	if err := c.soon(func(ctx context.Context) (bool, error) {
+		return chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
+	}); err != nil {
+		c.fail(fmt.Errorf("it never becomes true that %s: %w", expression, err))
 	}
-	c.fail(fmt.Errorf("it never becomes true that %s", expression))
 }
 
 // confirm answers the page that asks first.

@@ -3,8 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -68,7 +69,7 @@ func openBrowser(t *testing.T, o browserOptions) *chromium {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to sandbox for root
 	}
-	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, end := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(end)
 	ctx, endAllocator := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(endAllocator)
@@ -138,15 +139,33 @@ func (c *chromium) fail(err error) {
 	c.t.Fatalf("%v; the browser is at %s and shows:\n%s", err, at, shown)
 }
 
-// text is what the first element that matches a selector shows, once it is
-// there. The wait is bounded, so that a way that leads nowhere tells where it
-// ended.
-func (c *chromium) text(selector string) string {
-	c.t.Helper()
-	ctx, end := context.WithTimeout(c.ctx, 20*time.Second)
+// soon repeats an attempt until it is done. It may fail, as everything does
+// while the browser is between two pages. The wait is bounded, so that a way that
+// leads nowhere tells where it ended.
+func (c *chromium) soon(attempt func(ctx context.Context) (done bool, err error)) error {
+	ctx, end := context.WithTimeout(c.ctx, 30*time.Second)
 	defer end()
-	shown, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector), chromedp.NodeVisible))
-	if err != nil {
+	for {
+		done, err := attempt(ctx)
+		if err == nil && done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return cmp.Or(err, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// text is what the first element that matches a selector shows, once it is
+// there.
+func (c *chromium) text(selector string) (shown string) {
+	c.t.Helper()
+	if err := c.soon(func(ctx context.Context) (_ bool, err error) {
+		shown, err = chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector), chromedp.NodeVisible))
+		return true, err
+	}); err != nil {
 		c.fail(err)
 	}
 	return strings.TrimSpace(shown)
@@ -171,21 +190,19 @@ func (c *chromium) signIn(username, password string) {
 	c.leave("form[action$='/login'] button.primary")
 }
 
-// leave clicks what leads to another page, and waits until this one is gone.
+// leave clicks what leads to another page, and waits until that one is read to
+// its end.
 func (c *chromium) leave(selector string) {
 	c.t.Helper()
 	c.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := chromedp.Evaluate[bool]("window.here = true")(ctx, target)
 		return err
 	}), chromedp.Click(chromedp.CSS(selector)))
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		// It fails while the browser is between two pages.
-		if here, err := chromedp.Run(c.ctx, chromedp.Evaluate[bool]("window.here === true")); err == nil && !here {
-			return
-		}
-		c.do(chromedp.Sleep(10 * time.Millisecond))
+	if err := c.soon(func(ctx context.Context) (bool, error) {
+		return chromedp.Run(ctx, chromedp.Evaluate[bool]("window.here !== true && document.readyState !== 'loading'"))
+	}); err != nil {
+		c.fail(fmt.Errorf("the browser stays where it is: %w", err))
 	}
-	c.fail(errors.New("the browser stays where it is"))
 }
 
 // decide answers the consent page.

@@ -4,13 +4,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	cdplog "github.com/chromedp/cdproto/log"
@@ -43,16 +43,12 @@ func (c *chromium) visit(rp *relyingParty, options ...oauth2.AuthCodeOption) (st
 // at waits until the browser shows the page of that path.
 func (c *chromium) at(path string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		at, err := url.Parse(c.location())
-		if err == nil && at.Path == path && evaluate[bool](c, "document.readyState === 'complete' && document.querySelector('h1') !== null") {
-			return
-		}
-		if err := chromedp.Do(c.ctx, chromedp.Sleep(20*time.Millisecond)); err != nil {
-			c.fail(err)
-		}
+	if err := c.soon(func(ctx context.Context) (bool, error) {
+		return chromedp.Run(ctx, chromedp.Evaluate[bool]("location.pathname === "+quoteJS(path)+
+			" && document.readyState === 'complete' && document.querySelector('h1') !== null"))
+	}); err != nil {
+		c.fail(fmt.Errorf("the browser doesn't come to %s: %w", path, err))
 	}
-	c.t.Fatalf("the browser is at %s, want %s:\n%s", c.location(), path, c.text("body"))
 }
 
 // told checks what the relying party was told.
