@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/gorilla/mux"
@@ -157,6 +159,9 @@ func (s *Server) judgeLogout(ctx context.Context, query url.Values) (*Logout, er
 			return nil, invalidRequest("The parameter %s is longer than %d bytes.", name, most)
 		}
 	}
+	if strings.ContainsFunc(q.Get("state"), unicode.IsControl) {
+		return nil, invalidRequest("The parameter state has control characters.")
+	}
 	l := &Logout{Server: s.cfg.Name, State: q.Get("state"), Hint: strings.TrimSpace(q.Get("logout_hint")), UILocales: strings.Fields(q.Get("ui_locales"))}
 	id, err := s.logoutClient(ctx, l, q.Get("id_token_hint"), q.Get("client_id"))
 	if err != nil {
@@ -179,6 +184,8 @@ func (s *Server) judgeLogout(ctx context.Context, query url.Values) (*Logout, er
 	case uri == "":
 	case l.Client != nil && !l.Client.MatchPostLogoutRedirectURI(uri):
 		return nil, invalidRequest("The post_logout_redirect_uri is not registered for the application that sent you here.")
+	case l.Client != nil && q.Get("id_token_hint") != "" && !l.Verified:
+		// An error in the request: whoever asks, nobody is sent on (§4).
 	case l.Client != nil:
 		l.RedirectURI = uri
 	case q.Get("id_token_hint") == "":
@@ -189,7 +196,7 @@ func (s *Server) judgeLogout(ctx context.Context, query url.Values) (*Logout, er
 
 // logoutClient finds out which client asks, by the hint or by client_id, which
 // must not disagree; empty: unknown. A hint that can't be verified proves
-// nothing, and is no fault: the key may be long gone.
+// nothing, and the user may be asked all the same: the key may be long gone.
 func (s *Server) logoutClient(ctx context.Context, l *Logout, token, clientID string) (string, error) {
 	if token == "" {
 		return clientID, nil
@@ -254,11 +261,13 @@ func (s *Server) sealLogout(l *Logout) string {
 	if l.Client != nil {
 		sealed.ClientID = l.Client.ClientID
 	}
-	plain, err := json.Marshal(sealed)
-	if err != nil {
+	var plain bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false) // a state of such characters would grow by six
+	if err := e.Encode(sealed); err != nil {
 		panic(err) // strings and times always marshal
 	}
-	return s.logouts.Seal(plain, []byte(s.cfg.Name))
+	return s.logouts.Seal(plain.Bytes(), []byte(s.cfg.Name))
 }
 
 // Presence is what a browser's login has to do with a logout request.

@@ -140,6 +140,18 @@ func TestLogoutWithTheOwnSessionsHintNeedsNoWord(t *testing.T) {
 	}
 }
 
+// As long a state as is taken comes back, also of characters that JSON may write
+// as six.
+func TestLogoutBringsTheLongestStateBack(t *testing.T) {
+	h := open(t, options{})
+	for _, state := range []string{strings.Repeat("<", 2048), strings.Repeat("\"", 2048), strings.Repeat("é", 1024)} {
+		b := h.signedIn("alex")
+		hint := h.jwt.authorize(b, "web").ID
+		b.follow(h.jwt.endSession("id_token_hint", hint, "post_logout_redirect_uri", "https://web.example/bye", "state", state)).
+			mustGo("https://web.example/bye?" + url.Values{"state": {state}}.Encode())
+	}
+}
+
 func TestExpiredHintOfARetiredKeyIsAHint(t *testing.T) {
 	h := open(t, options{Lifetimes: sessions.Lifetimes{LoginIdle: 900 * time.Hour, LoginAbsolute: 900 * time.Hour, SessionIdle: 900 * time.Hour,
 		SessionAbsolute: 900 * time.Hour, OfflineIdle: 900 * time.Hour, OfflineAbsolute: 900 * time.Hour, RefreshGrace: 10 * time.Second}})
@@ -167,6 +179,8 @@ func TestLogoutAsks(t *testing.T) {
 	tk := s.authorize(mine, "web")
 	ofSecond, ofBob := s.authorize(second, "web").ID, s.authorize(bob, "web").ID
 	ofServer := h.opaque.authorize(mine, "web").ID
+	part := strings.Split(tk.ID, ".")
+	changed := part[0] + "." + strings.Split(ofSecond, ".")[1] + "." + part[2]
 	const back = "https://web.example/bye"
 	for name, c := range map[string]struct {
 		pairs []string
@@ -181,7 +195,9 @@ func TestLogoutAsks(t *testing.T) {
 		"own hint, another user meant":       {[]string{"id_token_hint", tk.ID, "logout_hint", "bob"}, "The request is about", ""},
 		"another server's hint":              {[]string{"id_token_hint", ofServer}, "Sign out?", ""},
 		"another server's hint with an URI":  {[]string{"id_token_hint", ofServer, "post_logout_redirect_uri", back}, "Sign out?", ""},
-		"another server's hint, client, URI": {[]string{"id_token_hint", ofServer, "client_id", "web", "post_logout_redirect_uri", back}, "asks you", back},
+		"another server's hint, client, URI": {[]string{"id_token_hint", ofServer, "client_id", "web", "post_logout_redirect_uri", back}, "asks you", ""},
+		"a changed hint, client, URI":        {[]string{"id_token_hint", changed, "client_id", "web", "post_logout_redirect_uri", back, "state", "s"}, "asks you", ""},
+		"an unsigned hint, client, URI":      {[]string{"id_token_hint", unsigned(tk.ID), "client_id", "web", "post_logout_redirect_uri", back}, "asks you", ""},
 		"an access token":                    {[]string{"id_token_hint", tk.Access}, "Sign out?", ""},
 		"a refresh token":                    {[]string{"id_token_hint", tk.Refresh}, "Sign out?", ""},
 		"garbage":                            {[]string{"id_token_hint", "a.b.c", "client_id", "web"}, "asks you", ""},
@@ -277,6 +293,7 @@ func TestLogoutRefusals(t *testing.T) {
 		"state too long":                   {append(hint, "state", strings.Repeat("x", 2049)), 400, "longer than"},
 		"logout_hint too long":             {append(hint, "logout_hint", strings.Repeat("x", 513)), 400, "longer than"},
 		"ui_locales too long":              {append(hint, "ui_locales", strings.Repeat("de ", 200)), 400, "longer than"},
+		"state with control characters":    {append(hint, "state", "a\x01"), 400, "control characters"},
 		"state that is no text":            {append(hint, "state", "\xff"), 400, "not UTF-8"},
 		"authorization request's redirect": {append(hint, "post_logout_redirect_uri", "https://web.example/cb"), 400, "not registered"},
 		"another client's URI":             {append(hint, "post_logout_redirect_uri", "https://other.example/bye"), 400, "not registered"},
