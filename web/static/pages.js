@@ -138,6 +138,7 @@ if (list) {
   let source;
   const watch = () => {
     source?.close();
+    if (document.hidden) return;
     source = new EventSource(list.dataset.events + "?mark=" + encodeURIComponent(list.dataset.mark));
     let updating = Promise.resolve();
     source.addEventListener("change", () => {
@@ -154,8 +155,10 @@ if (list) {
     });
   };
   watch();
+  // Over HTTP/1.1 a browser has six connections to us: pages out of sight keep none.
+  document.addEventListener("visibilitychange", () => document.hidden ? source?.close() : watch());
   // A page that comes back from the browser's memory may be of long ago.
-  window.addEventListener("pagehide", () => source.close());
+  window.addEventListener("pagehide", () => source?.close());
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }
 
