@@ -61,7 +61,7 @@ RACE := -race -gcflags='modernc.org/...=-race=false -d=checkptr=0'
 .PHONY: test
 test: setup ## all tests with the race detector (ARGS="-run X ./storage/..." narrows them)
 	@$(MAKE) --no-print-directory packages
-	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh $(RACE) -timeout 18m $(or $(ARGS),./...)
+	@PROGRAMS="$(if $(ARGS),,$(PROGRAMS))" tools/gotest.sh $(RACE) -timeout 40m $(or $(ARGS),./...)
 
 .PHONY: screenshots
 screenshots: ## pictures of all pages into docs/screenshots (Git knows only those that the documents show)

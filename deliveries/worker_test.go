@@ -143,12 +143,11 @@ func TestClientThatHangsDelaysNobody(t *testing.T) {
 		o.store.add(1, deliveries.Delivery{ClientID: fmt.Sprintf("client-%d", i), URI: good.URL})
 	}
 	cfg := o.config()
-	cfg.Poll = time.Second // nothing of it hangs on this
+	cfg.Poll = time.Hour // nothing of it hangs on this
+	// Whoever waits for the dead one waits longer than this test does.
+	cfg.Timeout, cfg.Lease, cfg.Grace = time.Hour, 2*time.Hour, time.Millisecond
 	o.run(cfg)
 	took := await(t, "100 clients are told", func() bool { return o.store.count(deliveries.Sent) == 100 })
-	if took > 2*time.Second {
-		t.Errorf("100 clients were told after %s", took)
-	}
 	if n := len(dead.got()); n > 4 {
 		t.Errorf("%d requests are under way to one client", n)
 	}
@@ -159,31 +158,31 @@ func TestClientThatHangsDelaysNobody(t *testing.T) {
 // known for it, and leave room.
 func TestManyClientsThatHangLeaveRoom(t *testing.T) {
 	o := newOffice(t)
-	dead := newRecipient(t, hang)
-	good := newRecipient(t, ok)
-	for i := range 20 {
-		o.store.add(30, deliveries.Delivery{ClientID: fmt.Sprintf("dead-%d", i), URI: dead.URL})
-	}
-	cfg := o.config()
-	cfg.Timeout = 2 * time.Second // enough for those that answer, also on a slow machine
-	w, _ := o.run(cfg)
-	await(t, "all are known for not answering", func() bool {
-		failed := map[string]bool{}
-		for _, d := range o.store.all() {
-			if d.LastError != "" {
-				failed[d.ClientID] = true
-			}
+	var known atomic.Bool
+	dead := newRecipient(t, func(w http.ResponseWriter, r *http.Request) {
+		if known.Load() {
+			hang(w, r)
 		}
-		return len(failed) == 20
+		w.WriteHeader(http.StatusServiceUnavailable)
 	})
+	good := newRecipient(t, ok)
+	owe := func(n int) {
+		for i := range 20 {
+			o.store.add(n, deliveries.Delivery{ClientID: fmt.Sprintf("dead-%d", i), URI: dead.URL})
+		}
+	}
+	owe(1)
+	cfg := o.config()
+	// Whoever waits for the dead ones waits longer than this test does.
+	cfg.Timeout, cfg.Lease, cfg.Grace = time.Hour, 2*time.Hour, time.Millisecond
+	w, _ := o.run(cfg)
+	await(t, "all are known for failing", func() bool { return o.store.settlements() == 20 })
+	known.Store(true)
+	owe(30)
 	o.store.add(100, deliveries.Delivery{ClientID: "good", URI: good.URL, CreatedAt: o.clock.now().Add(time.Millisecond)})
 	o.clock.advance(time.Millisecond)
 	w.Wake()
-	took := await(t, "the other one is told", func() bool { return o.store.count(deliveries.Sent) == 100 })
-	// In the order in which they are due they would take some 18 s.
-	if took > 8*time.Second {
-		t.Errorf("100 deliveries took %s beside 20 clients that hang", took)
-	}
+	await(t, "the other one is told", func() bool { return o.store.count(deliveries.Sent) == 100 })
 }
 
 // A client that has failed gets as many at once as others when it is back.
@@ -304,20 +303,35 @@ func TestShutdownLosesNothing(t *testing.T) {
 	release := make(chan struct{})
 	good := newRecipient(t, func(w http.ResponseWriter, _ *http.Request) { <-release })
 	dead := newRecipient(t, hang)
+	// A worker each: one has as much time as it needs, for the other it is over.
 	o.store.add(1, deliveries.Delivery{ClientID: "good", URI: good.URL})
-	o.store.add(1, deliveries.Delivery{ClientID: "dead", URI: dead.URL})
 	cfg := o.config()
-	cfg.Grace = 500 * time.Millisecond
+	cfg.Grace = time.Hour
 	_, stop := o.run(cfg)
-	await(t, "both are under way", func() bool { return len(good.got()) == 1 && len(dead.got()) == 1 })
+	await(t, "the good one is under way", func() bool { return len(good.got()) == 1 })
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
-	close(release)
-	select {
-	case <-stopped:
-	case <-time.After(4 * time.Second):
-		t.Fatal("the worker does not end")
+	ended := func() bool {
+		select {
+		case <-stopped:
+			return true
+		default:
+			return false
+		}
 	}
+	<-time.After(50 * time.Millisecond)
+	if ended() {
+		t.Error("the worker did not wait for what is under way")
+	}
+	close(release)
+	await(t, "the worker ends", ended)
+	o.store.add(1, deliveries.Delivery{ClientID: "dead", URI: dead.URL})
+	cfg.Timeout, cfg.Lease, cfg.Grace = time.Hour, 2*time.Hour, 50*time.Millisecond
+	_, stop = o.run(cfg)
+	await(t, "the dead one is under way", func() bool { return len(dead.got()) == 1 })
+	stopped = make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	await(t, "the other worker ends", ended)
 	all := o.store.all()
 	if all[0].State != deliveries.Sent {
 		t.Errorf("what was under way and answered is %s", all[0].State)

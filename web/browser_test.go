@@ -44,7 +44,8 @@ func chromium(t *testing.T, lang string, flags ...chromedp.ExecAllocatorOption) 
 	}
 	t.Cleanup(func() { os.RemoveAll(profile) })
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(profile),
-		chromedp.Flag("lang", lang), chromedp.Flag("accept-lang", lang), chromedp.Env("LANGUAGE="+lang), chromedp.DisableGPU)
+		chromedp.Flag("lang", lang), chromedp.Flag("accept-lang", lang), chromedp.Env("LANGUAGE="+lang), chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(2*time.Minute))
 	options = append(options, flags...)
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to sandbox for root

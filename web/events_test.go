@@ -187,7 +187,7 @@ func TestStreamOutlastsTheServersLimits(t *testing.T) {
 	router := mux.NewRouter()
 	h.pages.Mount(router.PathPrefix("/realms/default").Subrouter())
 	server := httptest.NewUnstartedServer(router)
-	const limit = 200 * time.Millisecond
+	const limit = time.Second
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
 	server.Start()
 	t.Cleanup(server.Close)
@@ -195,7 +195,7 @@ func TestStreamOutlastsTheServersLimits(t *testing.T) {
 	h.base = server.URL + "/realms/default"
 	s := b.stream("?mark=" + mark)
 	h.base = at
-	if got := s.next(3 * limit); got != "nothing" {
+	if got := s.next(2 * limit); got != "nothing" {
 		t.Fatalf("the stream tells %q", got)
 	}
 	other.enter("alex", alexPassword)

@@ -59,7 +59,7 @@ func (n *intranet) visitor(t *testing.T) visitorOfBoth {
 }
 
 // toldWithin is how long the way of a logout message may take here.
-const toldWithin = 10 * time.Second
+const toldWithin = time.Minute
 
 // mustTurn waits until an Apache shows the browser the sign-in form instead of
 // the page of a session.

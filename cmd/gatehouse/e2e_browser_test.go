@@ -65,11 +65,12 @@ func openBrowser(t *testing.T, o browserOptions) *chromium {
 		writeFile(t, filepath.Join(o.Profile, "Default", "Preferences"), o.Preferences)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(o.Profile),
-		chromedp.Flag("lang", "en"), chromedp.Env("LANGUAGE=en"), chromedp.DisableGPU)
+		chromedp.Flag("lang", "en"), chromedp.Env("LANGUAGE=en"), chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(2*time.Minute))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to sandbox for root
 	}
-	ctx, end := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, end := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(end)
 	ctx, endAllocator := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(endAllocator)
@@ -199,7 +200,7 @@ func (c *chromium) leave(selector string) {
 		return err
 	}), chromedp.Click(chromedp.CSS(selector)))
 	if err := c.soon(func(ctx context.Context) (bool, error) {
-		return chromedp.Run(ctx, chromedp.Evaluate[bool]("window.here !== true && document.readyState !== 'loading'"))
+		return chromedp.Run(ctx, chromedp.Evaluate[bool]("window.here !== true && document.readyState === 'complete'"))
 	}); err != nil {
 		c.fail(fmt.Errorf("the browser stays where it is: %w", err))
 	}

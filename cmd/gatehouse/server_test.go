@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -152,11 +153,17 @@ func prepareDatabase() (content []byte, kek configs.Secret, err error) {
 
 func listenLoopback(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 50 {
+		var l net.Listener
+		// Not of the range that :0 and outgoing connections draw from: a port is
+		// given up and taken again.
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))); err == nil {
+			return l
+		}
 	}
-	return l
+	t.Fatal(err)
+	return nil
 }
 
 // buffer is a bytes.Buffer for many.

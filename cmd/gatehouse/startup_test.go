@@ -42,7 +42,11 @@ func TestStartOnAnExistingFileIsFastAndSmall(t *testing.T) {
 		t.Fatalf("ending the first start: %v\n%s", err, n.Log)
 	}
 	best, median := time.Hour, time.Hour
-	for series := 1; series <= startSeries && median > startWithin; series++ {
+	patience := time.Now().Add(4 * time.Minute)
+	for series := 1; median > startWithin && (series <= startSeries || time.Now().Before(patience)); series++ {
+		if series > 1 {
+			<-time.After(5 * time.Second) // others may have done then
+		}
 		took := make([]time.Duration, startsInSeries)
 		for i := range took {
 			var again *node
