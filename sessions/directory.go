@@ -180,16 +180,19 @@ func (d *Directory) EndAll(ctx context.Context, p Person, userID string, keepCur
 	return d.endAll(ctx, p, userID, keepCurrent, d.endingFor(p, userID, detail))
 }
 
-// Name gives the device of one of the person's own logins a name; an empty one
-// takes it away. ErrNotFound: there is no such login of his. ErrDeviceName: the
+// Name gives the device of one of the person's own logins a name; one in which
+// there is nothing to see takes it away. ErrNotFound: there is no such login of his. ErrDeviceName: the
 // name is too long or has control characters.
 func (d *Directory) Name(ctx context.Context, p Person, id, name string) error {
 	if err := p.check(); err != nil {
 		return err
 	}
 	name = strings.TrimSpace(name)
-	if len(name) > MaxDeviceName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+	if utf8.RuneCountInString(name) > MaxDeviceName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
 		return ErrDeviceName
+	}
+	if !strings.ContainsFunc(name, visible) {
+		name = ""
 	}
 	if err := d.Store.NameLogin(ctx, p.UserID, id, name); err != nil {
 		return fmt.Errorf("naming a device: %w", err)
@@ -198,7 +201,15 @@ func (d *Directory) Name(ctx context.Context, p Person, id, name string) error {
 }
 
 // ErrDeviceName: the name of a device can't be that.
-var ErrDeviceName = errors.New("the name of a device has at most 80 bytes and no control characters")
+var ErrDeviceName = errors.New("the name of a device has at most 80 characters, none of which controls anything")
+
+// visible tells whether there is something to see of a character that stands by
+// itself.
+func visible(r rune) bool {
+	const blank = '\u2800' // Braille without a dot, which Unicode calls a symbol
+	return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !unicode.IsMark(r) && r != blank &&
+		!unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
+}
 
 // Refuse records that the person was refused before any rule of the Directory
 // was asked, what being the call. It returns ErrForbidden, or why it could not

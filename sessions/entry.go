@@ -24,7 +24,8 @@ const (
 	MaxEntries = 1000
 	// MaxConditions is how many conditions a query has at most.
 	MaxConditions = 16
-	// MaxDeviceName bounds the name that a user gives a device, in bytes.
+	// MaxDeviceName bounds the name that a user gives a device, in characters
+	// (code points), of which each takes up to four bytes.
 	MaxDeviceName = 80
 )
 

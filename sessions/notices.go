@@ -48,7 +48,8 @@ type Notice struct {
 	UserAgent string // at most 512 bytes
 	At        time.Time
 	Ended     bool // the login is over, and so are all that share the question
-	OnlyNo    bool // whoever asks can't say that it was he: his own login is in question, or the notice stands for sign-ins that found no room for their own
+	Crowded   bool // it stands for sign-ins that found no room for their own
+	OnlyNo    bool // whoever asks can't say that it was he: his own login is in question, or the notice is crowded
 }
 
 // Answer is what the user says of a sign-in that he was told of.
@@ -128,7 +129,7 @@ func (n *Notices) Answer(ctx context.Context, p Person, id string, answer Answer
 	if answer != AnswerYes && answer != AnswerNo {
 		return ErrAnswer
 	}
-	ending := Ending{By: p.actor(), Reason: ReasonLogout, At: n.Now()}
+	ending := Ending{By: p.actor(), Reason: ReasonDisowned, At: n.Now()}
 	if err := n.Store.AnswerNotice(ctx, p.UserID, id, p.Login, answer, ending); err != nil {
 		return fmt.Errorf("answering a notice: %w", err)
 	}

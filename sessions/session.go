@@ -98,6 +98,7 @@ const (
 	ReasonPasswordChanged  Reason = "password_changed"  //
 	ReasonUserLocked       Reason = "user_locked"       //
 	ReasonConsentWithdrawn Reason = "consent_withdrawn" //
+	ReasonDisowned         Reason = "disowned"          // the user said that it was somebody else who signed in
 	ReasonClientDeleted    Reason = "client_deleted"    //
 	ReasonSuperseded       Reason = "superseded"        // the oldest of too many grants
 	ReasonExpired          Reason = "expired"           //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"unicode/utf8"
 
 	"gatehouse.dev/gatehouse/audit"
 	"gatehouse.dev/gatehouse/sessions"
@@ -145,7 +146,7 @@ func (r *Realm) NameLogin(ctx context.Context, userID, id, name string) error {
 	err := r.db.write(ctx, func(c conn) error {
 		n, err := c.exec(`UPDATE logins SET device_name = ? WHERE realm = ? AND id = ? AND user_id = ?
 			AND ended_at IS NULL AND expires_at > ? AND last_access_at > ?`,
-			append([]any{legible(name, sessions.MaxDeviceName), r.name, id, userID}, r.liveLoginArgs(stamp(r.db.now()))...)...)
+			append([]any{legible(name, sessions.MaxDeviceName*utf8.UTFMax), r.name, id, userID}, r.liveLoginArgs(stamp(r.db.now()))...)...)
 		if err == nil && n == 0 {
 			err = sessions.ErrNotFound
 		}

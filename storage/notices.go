@@ -164,12 +164,12 @@ func (r *Realm) OpenNotices(ctx context.Context, userID, by string, endedAfter t
 				n  sessions.Notice
 				at int64
 			)
-			err := scan(append(noticeDest(&n, &at), &n.Ended, &n.OnlyNo)...)
+			err := scan(append(noticeDest(&n, &at), &n.Crowded, &n.Ended, &n.OnlyNo)...)
 			n.At = utc(at)
 			found = append(found, n)
 			return err
 		}, `WITH live AS (`+doubtsOf+` AND ended_at IS NULL), late AS (`+doubtsOf+` AND ended_at > ?)
-			SELECT `+noticeColumns+`, CASE WHEN `+isAbout("live")+` THEN 0 ELSE 1 END, CASE WHEN n.crowded OR `+inQuestion+` THEN 1 ELSE 0 END
+			SELECT `+noticeColumns+`, n.crowded, CASE WHEN `+isAbout("live")+` THEN 0 ELSE 1 END, CASE WHEN n.crowded OR `+inQuestion+` THEN 1 ELSE 0 END
 			FROM notices n WHERE n.realm = ? AND n.user_id = ? AND n.answer = '' AND n.login_id <> ?
 			AND NOT EXISTS (SELECT 1 FROM logins b WHERE b.realm = n.realm AND b.id = ? AND b.doubt = n.id)
 			AND (`+isAbout("live")+` OR `+isAbout("late")+`)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -79,7 +80,7 @@ func doneText(r *http.Request) string {
 // sessionList is what the page "Sessions" shows.
 type sessionList struct {
 	Done     string // catalogue key; empty: nothing was done
-	Notices  []notice
+	Notices  questions
 	Browsers []card // the current one first
 	Alone    []card // access without a browser
 	Events   string // URL of the stream that tells of changes
@@ -241,9 +242,19 @@ func (p *Pages) askEndMany(w http.ResponseWriter, r *http.Request, v *visitor) e
 	q := question{Title: "end." + what + ".title", Text: "end." + what + ".text", Submit: "end." + what + ".submit",
 		Action: back + "/end", Back: back, Notes: []string{"end.note.offline", "end.note.tokens"},
 		Fields: map[string]string{"what": what, sealField: p.seal(v, what, "")}}
-	ends := func(c card, _ application) bool { return what == actAll || !c.Current }
-	q.Ends = apps(cards, ends)
-	q.Stays = apps(cards, func(c card, a application) bool { return !ends(c, a) })
+	q.Many = true
+	stays := func(c card, _ application) bool { return what == actOthers && c.Current }
+	q.Ends = apps(cards, func(c card, _ application) bool { return !c.Login })
+	q.Stays = apps(cards, stays)
+	for _, c := range cards {
+		switch {
+		case !c.Login || stays(c, application{}):
+		case c.Current:
+			q.Logins = append([]card{c}, q.Logins...)
+		default:
+			q.Logins = append(q.Logins, c)
+		}
+	}
 	return p.askFirst(w, r, p.accountFrame(v, "sessions"), q)
 }
 
@@ -311,7 +322,7 @@ func (p *Pages) postRename(w http.ResponseWriter, r *http.Request, v *visitor) e
 		if err != nil {
 			return err
 		}
-		return p.renamePage(w, r, v, c, http.StatusUnprocessableEntity, renaming{Name: c.Name, Problem: "rename.bad"})
+		return p.renamePage(w, r, v, c, http.StatusUnprocessableEntity, renaming{Name: strings.ToValidUTF8(name, "\uFFFD"), Problem: "rename.bad"})
 	case errors.Is(err, sessions.ErrNotFound):
 		return errGone
 	case err != nil:

@@ -115,6 +115,23 @@ func busy(t *testing.T) *house {
 	return h
 }
 
+// asked is a house in which alex is asked about sign-ins, in a browser that is
+// itself in question.
+func asked(t *testing.T) *house {
+	h, _ := openNoticing(t, nil)
+	h.wait(-3 * time.Hour)
+	for i, agent := range []string{agentChrome, agentFirefox, agentIPhone} {
+		b := h.browser()
+		b.agent = agent
+		b.signIn(h.request("album"), "alex", alexPassword)
+		if i == 1 {
+			b.submit(b.get(h.base + "/logout"))
+		}
+		h.wait(time.Hour)
+	}
+	return h
+}
+
 // enterAgain signs in for the account page, where that is needed, and goes on to
 // one of them.
 func (b *browser) enterAgain(username, password, path string) answer {

@@ -91,6 +91,7 @@ type pastRow struct {
 	Ended   time.Time
 	Reason  string // catalogue key of why, and by whom where nobody is named
 	By      string // who ended it, for the placeholder of "past.by"; empty: the reason says it
+	Self    bool   // whoever reads it ended it himself
 	Apps    []application
 }
 
@@ -104,6 +105,8 @@ func (p *Pages) pastRow(e *sessions.Past, all bool, lang string) pastRow {
 		row.By = cmp.Or(e.EndedBy, by.ID)
 	case by.Kind == sessions.ActorUser && all:
 		row.By = cmp.Or(e.EndedBy, by.ID)
+	case by.Kind == sessions.ActorUser:
+		row.Self = by.ID == e.UserID
 	case by.Kind == sessions.ActorOperator && all:
 		row.By = by.ID
 	}
@@ -119,8 +122,8 @@ func (p *Pages) pastRow(e *sessions.Past, all bool, lang string) pastRow {
 var reasons = []sessions.Reason{
 	sessions.ReasonLogout, sessions.ReasonEndedByClient, sessions.ReasonEndedByOperator, sessions.ReasonEndedByAdmin,
 	sessions.ReasonOtherUser, sessions.ReasonRevoked, sessions.ReasonRefreshReuse, sessions.ReasonCodeReplay,
-	sessions.ReasonPasswordChanged, sessions.ReasonUserLocked, sessions.ReasonConsentWithdrawn, sessions.ReasonClientDeleted,
-	sessions.ReasonSuperseded, sessions.ReasonExpired,
+	sessions.ReasonPasswordChanged, sessions.ReasonUserLocked, sessions.ReasonConsentWithdrawn, sessions.ReasonDisowned,
+	sessions.ReasonClientDeleted, sessions.ReasonSuperseded, sessions.ReasonExpired,
 }
 
 // reasonText is the catalogue key of a reason.
@@ -144,7 +147,9 @@ type question struct {
 	Text   string        // catalogue key
 	Name   string        // for the only placeholder of Text; empty: it has none
 	Card   *card         // what it is about; nil: several things
-	Ends   []application // what ends
+	Many   bool          // it is about all browsers, or all but this one, and access without a browser
+	Logins []card        // browsers that end, where there are many
+	Ends   []application // what ends; where there are many, without a browser
 	Stays  []application // what goes on
 	Notes  []string      // catalogue keys of what else there is to know
 	Action string        // URL that the form goes to

@@ -154,7 +154,7 @@ func TestTemplatesUseTheCatalogue(t *testing.T) {
 			program.Write(source)
 		}
 	}
-	made := regexp.MustCompile(`^(admin\.(endall|lock|unlock)\.|admin\.filter\.(hour|day|week|month)|admin\.(ended|find\.found)$|account\.tab\.|done\.|end\.(others|all)\.|reason\.|error\.[a-z]+\.(title|text)|scope\.|month\.|wait\.|date$|time\.utc$|login\.(empty|wrong|locked|busy|throttled)|[a-z]+\.title$|consent\.(about|policy|terms)|logout\.more)`)
+	made := regexp.MustCompile(`^(admin\.(endall|lock|unlock)\.|admin\.filter\.(hour|day|week|month)|admin\.(ended|find\.found)$|account\.tab\.|done\.|end\.(others|all)\.|reason\.|error\.[a-z]+\.(title|text)|scope\.|month\.|wait\.|date$|time\.utc$|login\.(empty|wrong|locked|busy|throttled)|[a-z]+\.title$|consent\.(about|policy|terms)|logout\.more|notice\.over)`)
 	for key := range english.of {
 		name, _ := base(key)
 		if !used[key] && !made.MatchString(key) && !made.MatchString(name) && !strings.Contains(program.String(), strconv.Quote(name)) {

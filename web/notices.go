@@ -29,27 +29,44 @@ type notice struct {
 	Device  sessions.Device
 	Address string // empty: not known
 	At      time.Time
-	Ended   bool // the sign-in is over
-	OnlyNo  bool // the visitor's own sign-in is in question, so he can't say yes
+	Ended   bool   // the sign-in is over
+	OnlyNo  bool   // it can't be answered with yes here
+	Hint    string // catalogue key of why that is so; empty: it can be, or stands above
 	Action  string
 	Fields  map[string]string
 }
 
-// notices are the questions that the visitor has not answered, newest first, for
-// the template part "notices".
-func (p *Pages) notices(r *http.Request, v *visitor) ([]notice, error) {
+// questions are what the template part "notices" asks, newest first.
+type questions struct {
+	Open []notice
+	Over []notice // about sign-ins that are over, which can't be answered with yes here
+}
+
+// notices are the questions that the visitor has not answered.
+func (p *Pages) notices(r *http.Request, v *visitor) (questions, error) {
 	if p.cfg.Notices == nil {
-		return nil, nil
+		return questions{}, nil
 	}
 	open, err := p.cfg.Notices.Open(r.Context(), v.person())
 	if err != nil {
-		return nil, err
+		return questions{}, err
 	}
-	out := make([]notice, len(open))
-	for i, n := range open {
-		out[i] = notice{ID: n.ID, Text: news(n, "notice.device", "notice.network", "notice.both"), Device: sessions.DeviceOf(n.UserAgent),
+	var out questions
+	for _, n := range open {
+		ask := notice{ID: n.ID, Text: news(n, "notice.device", "notice.network", "notice.both"), Device: sessions.DeviceOf(n.UserAgent),
 			Address: n.Address, At: n.At, Ended: n.Ended, OnlyNo: n.OnlyNo, Action: p.path + accountPath + "/notices/" + n.ID,
 			Fields: map[string]string{sealField: p.seal(v, actNotice, n.ID)}}
+		switch {
+		case n.Crowded:
+			ask.Hint = "notice.crowded"
+		case n.OnlyNo && !n.Ended:
+			ask.Hint = "notice.onlyno"
+		}
+		if n.OnlyNo && n.Ended {
+			out.Over = append(out.Over, ask)
+		} else {
+			out.Open = append(out.Open, ask)
+		}
 	}
 	return out, nil
 }

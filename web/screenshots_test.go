@@ -229,6 +229,19 @@ var scenes = []scene{
 		w.enter("/account/sessions")
 		w.click(".ending a.button-bad")
 	}},
+	{"account-end-others", busy, func(w walker) {
+		w.enter("/account/sessions")
+		w.click(".ending a.button:not(.button-bad)")
+	}},
+	{"account-notices", asked, func(w walker) {
+		w.enter("/account/sessions")
+		w.do(chromedp.Click(chromedp.CSS(".questions summary")))
+	}},
+	{"account-rename-long", busy, func(w walker) {
+		w.enter("/account/sessions")
+		w.click(".entry-current a.button:not(.button-bad)")
+		w.fill(map[string]string{"device": strings.Repeat("Küchentisch ", 8)})
+	}},
 	{"account-rename", busy, func(w walker) {
 		w.enter("/account/sessions")
 		w.click(".entry-current a.button:not(.button-bad)")

@@ -93,6 +93,10 @@ func endingsOnPages() []endingRow {
 			outcome: byUser(sessions.ReasonConsentWithdrawn, "album", "phone"),
 		},
 		{
+			name: "it was somebody else who signed in",
+			act:  func(s *scene) { s.disown() }, outcome: byUser(sessions.ReasonDisowned, "phone"),
+		},
+		{
 			name: "another user signs in over it",
 			act: func(s *scene) {
 				s.newcomer = s.person(s.t, "over-"+s.name)
@@ -130,6 +134,17 @@ func endSessionWithHint(s *scene) {
 	if to = sentTo(s.here, to.String()); to.String() != s.app.URL+byePath+"album?state=some-state" {
 		s.t.Errorf("the sign-out led to %q", to)
 	}
+}
+
+// disown says on the account page that it was somebody else who signed in in the
+// second browser.
+func (s *scene) disown() {
+	s.t.Helper()
+	asked, err := s.realm.OpenNotices(s.t.Context(), s.id, "", time.Time{}, 2)
+	if err != nil || len(asked) != 1 {
+		s.t.Fatalf("there are the questions %+v, %v; want one", asked, err)
+	}
+	s.press(s.here, "/account/sessions", "/account/notices/"+asked[0].ID, url.Values{"answer": {string(sessions.AnswerNo)}})
 }
 
 // endingsByClients are what a client does.
@@ -337,6 +352,13 @@ func endingsOffline() []endingRow {
 			name: "everything, in its login", prepare: enter,
 			act:     func(s *scene) { s.press(s.here, list+"/end?what=all", list+"/end", nil) },
 			outcome: byUser(sessions.ReasonLogout, strings.Split("album calendar kiosk phone backup", " ")...),
+		},
+		{
+			name: "it was somebody else who signed in, with offline access",
+			prepare: func(s *scene) {
+				s.parts["backup"] = s.enter(s.t, s.id, s.there, s.party("myAS", "backup"), oauth2.SetAuthURLParam("scope", "openid offline_access"))
+			},
+			act: func(s *scene) { s.disown() }, outcome: byUser(sessions.ReasonDisowned, "phone", "backup"),
 		},
 		{
 			name: "consent withdrawn, detached before", prepare: detach,

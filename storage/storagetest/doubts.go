@@ -46,14 +46,14 @@ func (w *world) lives(login *sessions.Login, want bool, what string) {
 }
 
 // questions are what alex is asked in a login; those that can't be answered with
-// yes have a "!".
+// yes have a "!", and those that stand for others too another one.
 func (w *world) questions(by *sessions.Login) []string {
 	w.Helper()
 	list, err := w.realm.OpenNotices(w.Context(), "alex", by.ID, w.now().Add(-sessions.NoticeShown), 1000)
 	w.ok(err)
 	ids := []string{}
 	for _, n := range list {
-		ids = append(ids, n.ID+map[bool]string{true: "!"}[n.OnlyNo])
+		ids = append(ids, n.ID+map[bool]string{true: "!"}[n.OnlyNo]+map[bool]string{true: "!"}[n.Crowded])
 	}
 	return ids
 }
@@ -214,7 +214,7 @@ func floodKeepsQuestions(w *world) {
 		w.Fatalf("%d questions, want %d with %s", len(got), sessions.MaxNotices, id)
 	}
 	crowded := got[0][:26]
-	if got[0] != crowded+"!" {
+	if got[0] != crowded+"!!" {
 		w.Errorf("a notice that stands for others can be answered with yes")
 	}
 	for what, by := range map[string]*sessions.Login{"the one in question": again, "one without a notice": last, "its browser, again": twin} {

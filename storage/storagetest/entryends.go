@@ -153,6 +153,11 @@ func deviceNamed(w *world) {
 	if got := w.entries(sessions.EntryQuery{UserID: "alex"}); got[0].DeviceName != "Küche" {
 		w.Errorf("found %+v", got)
 	}
+	long := strings.Repeat("🏠", sessions.MaxDeviceName)
+	w.ok(w.realm.NameLogin(w.Context(), "alex", login.ID, long))
+	if got := w.entries(sessions.EntryQuery{UserID: "alex"}); got[0].DeviceName != long {
+		w.Errorf("the longest name became %q", got[0].DeviceName)
+	}
 	w.is(w.realm.NameLogin(w.Context(), "bea", login.ID, "x"), sessions.ErrNotFound, "somebody else's")
 	w.is(w.realm.NameLogin(w.Context(), "alex", "\x00", "x"), sessions.ErrNotFound, "NUL")
 	w.mustEnd(sessions.Target{Login: login.ID}, logout(), 0)
