@@ -114,7 +114,7 @@ if (list) {
 
   // What has the focus, or is open, by where it is in the list.
   const key = (element) => element.closest("[data-key]")?.dataset.key ?? "";
-  const same = (element) => (other) => key(other) === key(element) && other.textContent === element.textContent;
+  const same = (element) => (other) => key(other) === key(element) && (element.dataset.key || other.textContent === element.textContent);
   const update = async () => {
     const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store", redirect: "manual" });
     if (answer.type === "opaqueredirect") location.reload(); // it leads to the sign-in page
