@@ -68,10 +68,10 @@ func sqlCookieHash(n string) string {
 // loadUsers adds the users from to to-1, who have the password of the user bench.
 func (h *house) loadUsers(from, to int) {
 	h.t.Helper()
-	h.exec(`INSERT INTO users (realm, id, username, username_key, password, claims, roles, salt, created_at)
+	h.exec(`INSERT INTO users (realm, id, username, username_key, password, claims, roles, salt, created_at, name_key, email_key)
 		SELECT 'default', `+sqlUserID("n")+`, 'user-' || n, 'user-' || n, b.password,
 			'{"name":"User Number ' || n || '","email":"user-' || n || '@example.com","email_verified":true}',
-			b.roles, `+fmt.Sprintf(hashOf, "salt", "n")+`, b.created_at
+			b.roles, `+fmt.Sprintf(hashOf, "salt", "n")+`, b.created_at, 'user number ' || n, 'user-' || n || '@example.com'
 		FROM generate_series($1::int, $2::int) n, users b WHERE b.realm = 'default' AND b.username = 'bench'`, from, to-1)
 }
 

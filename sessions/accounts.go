@@ -42,8 +42,9 @@ type ClientChoice struct {
 type AccountStore interface {
 	// FindAccounts lists up to limit users whose user name, e-mail address or
 	// display name begins with the text: user names first, then addresses, then
-	// names, each in their order. It doesn't regard the case of ASCII letters,
-	// and of user names that of any. What nobody can have finds nobody.
+	// names, each in their order. It regards neither the case of letters nor how
+	// they are composed (users.SearchKey; of user names users.Key), but accents.
+	// What nobody can have finds nobody.
 	FindAccounts(ctx context.Context, text string, limit int) ([]Account, error)
 	// Account returns a user, locked or not, or ErrUserNotFound.
 	Account(ctx context.Context, userID string) (*Account, error)

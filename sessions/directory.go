@@ -88,12 +88,21 @@ func (d *Directory) One(ctx context.Context, p Person, userID, id string) (*Entr
 }
 
 // All lists a page of the whole realm for an administrator. q.UserID and
-// q.Offset are not looked at. ErrForbidden: the person is none.
+// q.Offset are not looked at. Where the conditions name a user, it is recorded as
+// a look at him. ErrForbidden: the person is none.
 func (d *Directory) All(ctx context.Context, p Person, q EntryQuery) (EntryPage, error) {
 	if err := d.admitToRealm(ctx, p, "list of the realm"); err != nil {
 		return EntryPage{}, err
 	}
-	if err := d.Store.Note(ctx, Note{Kind: NoteViewed, By: p.actor(), Detail: "all of the realm"}); err != nil {
+	note := Note{Kind: NoteViewed, By: p.actor(), Detail: "all of the realm"}
+	named, err := d.named(ctx, q.Conditions)
+	if err != nil {
+		return EntryPage{}, err
+	}
+	if named != "" {
+		note.UserID, note.Detail = named, "the user's in the list of the realm"
+	}
+	if err := d.Store.Note(ctx, note); err != nil {
 		return EntryPage{}, fmt.Errorf("recording a view: %w", err)
 	}
 	q.UserID, q.Offset = "", 0
@@ -136,6 +145,24 @@ func (d *Directory) All(ctx context.Context, p Person, q EntryQuery) (EntryPage,
 	q.Before = 0
 	page.Newer, err = d.any(ctx, q)
 	return page, err
+}
+
+// named is the id of the user to whom the conditions narrow a list by his name;
+// empty where they do not, or nobody has the name: what was typed is not kept.
+func (d *Directory) named(ctx context.Context, conditions []Condition) (string, error) {
+	for _, c := range conditions {
+		if c.By != ByUsername || c.Operator != OpEqual {
+			continue
+		}
+		id, err := d.Store.UserNamed(ctx, c.Text)
+		if err == nil {
+			return id, nil
+		}
+		if !errors.Is(err, ErrUserNotFound) {
+			return "", fmt.Errorf("looking for a user: %w", err)
+		}
+	}
+	return "", nil
 }
 
 // EndOwn ends one of the person's own entries. ErrNotFound: it isn't there, or

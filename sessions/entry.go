@@ -132,6 +132,9 @@ type EntryStore interface {
 	Entries(ctx context.Context, q EntryQuery) ([]Entry, error)
 	// HasUser tells whether there is a user with that id, locked or not.
 	HasUser(ctx context.Context, id string) (bool, error)
+	// UserNamed is the id of the user whom a condition ByUsername with OpEqual and
+	// that text means, locked or not, or ErrUserNotFound.
+	UserNamed(ctx context.Context, text string) (string, error)
 	// NameLogin sets the device name of a live login of the user, or returns
 	// ErrNotFound.
 	NameLogin(ctx context.Context, userID, id, name string) error

@@ -33,14 +33,6 @@ func (r *accountRow) account() (sessions.Account, error) {
 	return a, err
 }
 
-// claim is a claim of a user u in lower case, as its index has it.
-func (c conn) claim(name string) string {
-	if c.postgres {
-		return `lower((u.claims::json ->> '` + name + `') COLLATE "C")`
-	}
-	return `lower(json_extract(u.claims, '$.` + name + `'))`
-}
-
 // thenJoin joins what stands on its left first. SQLite has to be told so.
 func (c conn) thenJoin() string {
 	if c.postgres {
@@ -71,8 +63,8 @@ func (r *Realm) FindAccounts(ctx context.Context, text string, limit int) ([]ses
 		}
 		key, _ := usernameKey(sessions.Condition{Operator: sessions.OpStartsWith, Text: text})
 		walk(`1`, `u.username_key`, key)
-		walk(`2`, c.claim("email"), asciiLower(text))
-		walk(`3`, c.claim("name"), asciiLower(text))
+		walk(`2`, `u.email_key`, users.SearchKey(text))
+		walk(`3`, `u.name_key`, users.SearchKey(text))
 		return c.rows(func(scan func(...any) error) error {
 			var row accountRow
 			if err := scan(row.dest()...); err != nil {

@@ -16,43 +16,52 @@ const lastRune = string(utf8.MaxRune)
 // conditions adds the conditions of the query to logins and to both kinds of
 // sessions without one. onlyLogins: no session can meet them. none: nothing can.
 func (l *lister) conditions(logins *branch, alone ...*branch) (onlyLogins, none bool, err error) {
-	for _, c := range l.q.Conditions {
+	for i, c := range l.q.Conditions {
 		if !storable(c.Text) {
 			return false, true, nil
 		}
+		// Where another condition leads to few rows SQLite, which doesn't know how
+		// many each has, must not walk the index of this one.
+		hidden := l.isFew && i != l.leader && !l.c.postgres
+		of := func(column string) string {
+			if hidden {
+				return column + ` || ''`
+			}
+			return column
+		}
 		switch c.By {
 		case sessions.ByUsername:
-			none = !l.byUsername(c, logins, alone)
+			none = !l.byUsername(c, hidden || (l.manyNames && !l.c.postgres), logins, alone)
 		case sessions.ByEntryID:
 			text := asciiLower(c.Text)
-			condition, args := compare(`l.id`, c.Operator, text)
+			condition, args := compare(of(`l.id`), c.Operator, text)
 			logins.add(condition, args...)
 			for _, b := range alone {
-				condition, args := compare(`s.entry_id`, c.Operator, text)
+				condition, args := compare(of(`s.entry_id`), c.Operator, text)
 				b.add(condition, args...)
 			}
 		case sessions.ByApplication:
 			none, err = l.byApplication(c, logins, alone)
 		case sessions.ByUserAgent:
-			condition, args := compare(l.userAgent(), c.Operator, asciiLower(c.Text))
+			condition, args := compare(of(l.userAgent()), c.Operator, asciiLower(c.Text))
 			logins.add(condition, args...)
 			onlyLogins = true
 		case sessions.ByAddress:
 			none = canonical(c.Text) == "" || c.Operator != sessions.OpEqual
-			logins.add(`l.address = ?`, canonical(c.Text))
+			logins.add(of(`l.address`)+` = ?`, canonical(c.Text))
 			onlyLogins = true
 		case sessions.ByBrowser:
 			none = c.Operator != sessions.OpEqual
-			logins.add(`l.browser = ?`, c.Text)
+			logins.add(of(`l.browser`)+` = ?`, c.Text)
 			onlyLogins = true
 		case sessions.ByClient: // chooses what is walked of the logins: ofClient
 			none = c.Operator != sessions.OpEqual || !storable(c.Server)
-			of := `s.authorization_server = ? AND s.client_id = ?`
+			chosen := `s.authorization_server = ? AND s.client_id = ?`
 			if l.isFew { // something else leads to them
-				of = `s.authorization_server || '' = ? AND s.client_id || '' = ?`
+				chosen = `s.authorization_server || '' = ? AND s.client_id || '' = ?`
 			}
 			for _, b := range alone {
-				b.add(of, c.Server, c.Text)
+				b.add(chosen, c.Server, c.Text)
 			}
 		case sessions.ByCreated: // is a bound
 		case sessions.ByLastAccess:
@@ -93,6 +102,23 @@ func (l *lister) tablesOfClient(few bool) string {
 	}
 	others, _, _ := strings.Cut(sessionJoins, `LEFT JOIN logins`)
 	return `logins l ` + l.c.thenJoin() + ` oauth2_sessions s ON s.realm = l.realm AND s.login_id = l.id` + others
+}
+
+const inOrderSettings = `SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)`
+
+// inOrder has PostgreSQL walk the index of a client's sessions in its order,
+// unless something else leads to few logins. It takes a session's realm, server,
+// client and user for independent of each other, finds the client's sessions
+// fewer by orders of magnitude than they are, and would rather read and sort all
+// of them. What it thinks of a sort that it can't avoid would have it compile the
+// statement, which takes longer than anything else here.
+func (l *lister) inOrder(few bool) error {
+	if few || !l.c.postgres {
+		return nil
+	}
+	var sort, compile string
+	_, err := l.c.row([]any{&sort, &compile}, inOrderSettings) // until readLimited's transaction ends
+	return err
 }
 
 // ofClient chooses logins by a client's sessions in them, of which each login
@@ -185,17 +211,17 @@ func usernameKey(c sessions.Condition) (string, bool) {
 }
 
 // byUsername compares names as the realm does; false where nobody can have the
-// name.
-func (l *lister) byUsername(c sessions.Condition, logins *branch, alone []*branch) bool {
+// name. hidden: SQLite, which would gather the users first, must not.
+func (l *lister) byUsername(c sessions.Condition, hidden bool, logins *branch, alone []*branch) bool {
 	key, ok := usernameKey(c)
 	if !ok {
 		return false
 	}
 	condition, args := compare(`n.username_key`, c.Operator, key)
 	of := func(column string) string {
-		if l.manyNames && !l.c.postgres { // which SQLite would gather first
-			hidden := strings.ReplaceAll(condition, `n.username_key`, `n.username_key || ''`)
-			return `EXISTS (SELECT 1 FROM users n WHERE n.realm = ? AND n.id = ` + column + ` AND ` + hidden + `)`
+		if hidden {
+			condition := strings.ReplaceAll(condition, `n.username_key`, `n.username_key || ''`)
+			return `EXISTS (SELECT 1 FROM users n WHERE n.realm = ? AND n.id = ` + column + ` AND ` + condition + `)`
 		}
 		return column + ` IN (SELECT n.id FROM users n WHERE n.realm = ? AND ` + condition + `)`
 	}

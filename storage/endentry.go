@@ -117,6 +117,27 @@ func (e ender) exceptedLogin(user, id string) (string, error) {
 	return id, nil
 }
 
+// UserNamed is the id of the user whom a condition on that name means, locked or
+// not, or sessions.ErrUserNotFound.
+func (r *Realm) UserNamed(ctx context.Context, text string) (string, error) {
+	key, ok := usernameKey(sessions.Condition{Operator: sessions.OpEqual, Text: text})
+	if !ok || !storable(text) {
+		return "", sessions.ErrUserNotFound
+	}
+	var id string
+	err := r.db.read(ctx, func(c conn) error {
+		found, err := c.row([]any{&id}, `SELECT u.id FROM users u WHERE u.realm = ? AND u.username_key = ?`, r.name, key)
+		if err == nil && !found {
+			err = sessions.ErrUserNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("looking for a user by name: %w", err)
+	}
+	return id, nil
+}
+
 // HasUser tells whether there is a user with that id, locked or not.
 func (r *Realm) HasUser(ctx context.Context, id string) (bool, error) {
 	found := false

@@ -102,6 +102,7 @@ type lister struct {
 	now int64
 
 	isFew     bool // what few has found
+	leader    int  // index of the condition by which it is few; -1: it is not by a condition
 	manyNames bool // more than few users meet a condition on names
 }
 
@@ -132,15 +133,18 @@ func (l *lister) find() ([]spot, error) {
 	}
 	from, to := l.bounds()
 	logins, alone, late := &branch{}, &branch{}, &branch{}
-	few, err := l.few()
+	few, leader, err := l.few()
 	if err != nil {
 		return nil, err
 	}
-	l.isFew = few
+	l.isFew, l.leader = few, leader
 	loginTables, loginPlace, place, latePlace := `logins l`, `l.position`, `s.position`, unordered(`s.position`)
 	client := l.client()
 	if client != nil {
 		loginTables, loginPlace = l.tablesOfClient(few), `s.position`
+		if err := l.inOrder(few); err != nil {
+			return nil, err
+		}
 	}
 	if few {
 		loginPlace, place = unordered(loginPlace), unordered(place)
@@ -216,14 +220,14 @@ func unordered(position string) string { return position + ` + 0` }
 // fewRows is how many rows are few enough to be put in order when they are read.
 const fewRows = 1000
 
-// few tells whether something in the query leads to a few rows by an index. For
-// what can be few or many, that many entries of the index are looked at.
-func (l *lister) few() (bool, error) {
+// few tells whether something in the query leads to a few rows by an index, and
+// the first condition that does. For what can be few or many, that many entries
+// of the index are looked at.
+func (l *lister) few() (few bool, leader int, err error) {
 	if l.q.UserID != "" || len(l.q.IDs) > 0 {
-		return true, nil
+		return true, -1, nil
 	}
-	few := false
-	for _, c := range l.q.Conditions {
+	for i, c := range l.q.Conditions {
 		if !storable(c.Text) {
 			continue // nothing meets it
 		}
@@ -250,7 +254,7 @@ func (l *lister) few() (bool, error) {
 			b.add(`l.ended_at IS NULL AND `+condition, args...)
 		case c.By == sessions.ByAddress:
 			b.add(`l.ended_at IS NULL AND l.address = ?`, canonical(c.Text))
-		case c.By == sessions.ByBrowser && !l.c.postgres: // which walks the browser's index in order
+		case c.By == sessions.ByBrowser && (!l.c.postgres || l.client() != nil): // else PostgreSQL walks the browser's index in order
 			b.add(`l.ended_at IS NULL AND l.browser = ?`, c.Text)
 		default:
 			continue
@@ -258,12 +262,14 @@ func (l *lister) few() (bool, error) {
 		one := 0
 		found, err := l.c.row([]any{&one}, `SELECT 1 FROM `+table+` WHERE `+strings.Join(b.where, " AND ")+` LIMIT 1 OFFSET ?`, append(b.args, fewRows)...)
 		if err != nil {
-			return false, err
+			return false, -1, err
 		}
-		few = few || !found
-		l.manyNames = l.manyNames || (found && c.By == sessions.ByUsername)
+		if !found {
+			return true, i, nil
+		}
+		l.manyNames = l.manyNames || c.By == sessions.ByUsername
 	}
-	return few, nil
+	return false, -1, nil
 }
 
 // bounds are the positions between which the entries are. A time is a bound,

@@ -68,7 +68,7 @@ func (db *DB) Migrate(ctx context.Context) (err error) {
 		}
 		db.logger.InfoContext(ctx, "database migrated", "version", source.Version, "duration", result.Duration)
 	}
-	return errors.Join(db.nameEntries(ctx), db.fillTold(ctx), db.readBrowsers(ctx))
+	return errors.Join(db.nameEntries(ctx), db.fillTold(ctx), db.readBrowsers(ctx), db.keyUsers(ctx))
 }
 
 func (db *DB) provider() (*goose.Provider, error) {
@@ -99,7 +99,7 @@ func (db *DB) settle(ctx context.Context, provider *goose.Provider) error {
 	if latest > sources[len(sources)-1].Version {
 		return nil
 	}
-	return errors.Join(db.nameEntries(ctx), db.fillTold(ctx), db.readBrowsers(ctx))
+	return errors.Join(db.nameEntries(ctx), db.fillTold(ctx), db.readBrowsers(ctx), db.keyUsers(ctx))
 }
 
 // advisoryLock is goose's own session locker for PostgreSQL, only that it asks

@@ -221,15 +221,34 @@ func (s *scene) what(ctx context.Context) []struct {
 	}
 }
 
-// scans tells of a plan which tables it reads from end to end.
-func scans(db *DB, t *testing.T, s statement) []string {
+// scans tells of a plan which tables it reads from end to end, under the
+// settings that the statement ran with.
+func scans(db *DB, t *testing.T, s statement, settings ...string) []string {
 	t.Helper()
 	explain, lines := "EXPLAIN QUERY PLAN ", regexp.MustCompile(`^SCAN (\S+)`)
 	if db.postgres {
 		explain, lines = "EXPLAIN ", regexp.MustCompile(`Seq Scan on (\w+)|(Nested Loop without)`)
 	}
 	var found []string
-	rows, err := db.pools[0].QueryContext(t.Context(), explain+s.sql, s.vars...)
+	for _, line := range plan(t, db, explain, s, settings) {
+		if m := lines.FindStringSubmatch(line); m != nil {
+			found = append(found, m[1])
+		}
+	}
+	return found
+}
+
+// plan is what the database says to explain and the statement, line by line.
+func plan(t *testing.T, db *DB, explain string, s statement, settings []string) (lines []string) {
+	t.Helper()
+	tx, err := db.pools[0].BeginTx(t.Context(), nil)
+	must(t, err)
+	defer func() { must(t, tx.Rollback()) }()
+	for _, setting := range settings {
+		_, err := tx.ExecContext(t.Context(), setting)
+		must(t, err)
+	}
+	rows, err := tx.QueryContext(t.Context(), explain+s.sql, s.vars...)
 	if err != nil {
 		t.Fatalf("%s: %v", s.sql, err)
 	}
@@ -244,12 +263,10 @@ func scans(db *DB, t *testing.T, s statement) []string {
 			dest = []any{&id, &id, &id, &line}
 		}
 		must(t, rows.Scan(dest...))
-		if m := lines.FindStringSubmatch(line); m != nil {
-			found = append(found, m[1])
-		}
+		lines = append(lines, line)
 	}
 	must(t, rows.Err())
-	return found
+	return lines
 }
 
 func TestStatementsWalkIndexes(t *testing.T) {

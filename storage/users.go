@@ -151,10 +151,10 @@ func (r *Realm) InsertUser(ctx context.Context, u *users.User) error {
 	}
 	err = r.db.transact(ctx, func(c conn) error {
 		_, err := c.exec(`INSERT INTO users
-			(realm, id, username, username_key, password, claims, roles, salt, created_at, locked_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			(realm, id, username, username_key, password, claims, roles, salt, created_at, locked_at, name_key, email_key)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			r.name, u.ID, u.Username, key, u.Password, document(u.Claims), list(u.Roles), blob(u.Salt),
-			stamp(u.CreatedAt), nullable(u.LockedAt))
+			stamp(u.CreatedAt), nullable(u.LockedAt), users.SearchKey(u.Claims.Name), users.SearchKey(u.Claims.Email))
 		if err != nil {
 			return err
 		}

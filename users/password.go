@@ -22,9 +22,6 @@ const (
 	MinPassword = 8    // characters, for new passwords (NIST SP 800-63B §5.1.1.2)
 )
 
-// ErrWeak: a new password is too short or too long.
-var ErrWeak = fmt.Errorf("a password has %d characters at least and %d bytes at most", MinPassword, MaxPassword)
-
 // params are OWASP's second choice for Argon2id: 19 MiB, two passes, one lane.
 var params = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
@@ -63,14 +60,6 @@ func NewPasswords(concurrency int) (*Passwords, error) {
 		return nil, fmt.Errorf("preparing password hashing: %w", err)
 	}
 	return &Passwords{slots: semaphore.NewWeighted(int64(concurrency)), dummy: dummy}, nil
-}
-
-// Acceptable returns ErrWeak for what a person may not choose as a new password.
-func Acceptable(password string) error {
-	if utf8.RuneCountInString(password) < MinPassword || len(password) > MaxPassword {
-		return ErrWeak
-	}
-	return nil
 }
 
 // Hash returns the PHC string of a password, ErrWeak where it is empty or too

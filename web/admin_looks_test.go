@@ -42,7 +42,7 @@ func TestAdministratorsLooksAreRecorded(t *testing.T) {
 	get := func(b *browser, address string, status int) func() {
 		return func() { b.get(address).expect(status) }
 	}
-	const all, account, list, past, search = "all of the realm", "the user's account", "all of the user's", "history of the user", "search for users"
+	const all, named, account, list, past, search = "all of the realm", "the user's in the list of the realm", "the user's account", "all of the user's", "history of the user", "search for users"
 	for _, tt := range []struct {
 		name string
 		look func()
@@ -50,7 +50,11 @@ func TestAdministratorsLooksAreRecorded(t *testing.T) {
 		want []string // details, each once
 	}{
 		{"the list", get(root, h.base+"/admin/sessions", 200), "", []string{all}},
-		{"the list, narrowed", get(root, h.base+"/admin/sessions?user=bob", 200), "", []string{all}},
+		{"the list, narrowed", get(root, h.base+"/admin/sessions?browser=Other", 200), "", []string{all}},
+		{"the list, narrowed to a user", get(root, h.base+"/admin/sessions?user=bob", 200), bob, []string{named}},
+		{"the list, narrowed to a user and more", get(root, h.base+"/admin/sessions?user=%20BOB&browser=Firefox&since=hour", 200), bob, []string{named}},
+		{"the list, narrowed to nobody", get(root, h.base+"/admin/sessions?user=bo", 200), "", []string{all}},
+		{"the list, narrowed to what can be no name", get(root, h.base+"/admin/sessions?user=b%20%20o", 200), "", []string{all}},
 		{"a search", get(root, h.base+"/admin/sessions?q=bo", 200), "", []string{search, all}},
 		{"suggestions", get(root, h.base+"/admin/users?q=bo", 200), "", []string{search}},
 		{"a user", get(root, at, 200), bob, []string{account, list, past}},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"gatehouse.dev/gatehouse/sessions"
 	"gatehouse.dev/gatehouse/signin"
@@ -42,36 +41,32 @@ func (p *Pages) passwordPage(w http.ResponseWriter, r *http.Request, v *visitor,
 }
 
 // unfit is why a password can't be the new one: a catalogue key and the field
-// that it is about. What is asked of it is its length (OWASP ASVS 5.0 §6.2): no
-// mixture of kinds of characters, and no bound below 1,024 bytes.
+// that it is about. What is asked of it is its length, and that it is not one of
+// those that are guessed first (OWASP ASVS 5.0 §6.2): no mixture of kinds of
+// characters, and no bound below 1,024 bytes.
 func unfit(user *users.User, old, password, again string) (problem, field string) {
 	switch {
 	case old == "":
 		return "password.empty.old", oldField
 	case password == "":
 		return "password.empty.new", newField
-	case users.Acceptable(password) != nil && len(password) > users.MaxPassword:
+	}
+	err := users.Acceptable(user.Username, password)
+	switch {
+	case errors.Is(err, users.ErrWeak) && len(password) > users.MaxPassword:
 		return "password.long", newField
-	case users.Acceptable(password) != nil:
+	case errors.Is(err, users.ErrWeak):
 		return "password.short", newField
 	case password == old:
 		return "password.same", newField
-	case isName(user, password):
+	case errors.Is(err, users.ErrNamesake):
 		return "password.name", newField
+	case err != nil:
+		return "password.common", newField
 	case password != again:
 		return "password.differ", againField
 	}
 	return "", ""
-}
-
-// isName tells whether a password is the user's name, as names are compared.
-func isName(user *users.User, password string) bool {
-	mine, err := users.Key(user.Username)
-	if err != nil {
-		return false
-	}
-	key, err := users.Key(strings.TrimSpace(password))
-	return err == nil && key == mine
 }
 
 // postPassword changes the password of who knows the old one, and ends

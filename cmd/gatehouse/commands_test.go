@@ -169,6 +169,20 @@ func TestUsersCommands(t *testing.T) {
 		t.Errorf("adding the same name again: exit %d, %s", code, stderr)
 	}
 
+	// People's own rule holds here too, for the account's name as it is.
+	for _, refused := range []struct{ password, want, what string }{
+		{"Password", "one of the commonest", "add lea"}, {"        ", "one of the commonest", "add lea"}, {"lea.example", "is no password", "add lea.example"},
+		{"12345678", "one of the commonest", "set-password " + id},
+	} {
+		args := append([]string{"users"}, strings.Fields(refused.what)...)
+		code, _, stderr := command(t, refused.password, append(args, "--password-stdin", "--config", writeConfig(t, string(s.Config.Database), string(s.Config.KeyEncryptionKey)))...)
+		if code != exitFailure || !strings.Contains(stderr, refused.want) {
+			t.Errorf("%s with %q: exit %d, %s", refused.what, refused.password, code, stderr)
+		}
+	}
+	if !signsIn("kim", "kim's password") {
+		t.Error("a refused password changed the old one")
+	}
 	operate("kim's new password", "users", "set-password", "kim", "--password-stdin")
 	if signsIn("kim", "kim's password") || !signsIn("kim", "kim's new password") {
 		t.Error("the new password is not the one")

@@ -22,9 +22,9 @@ func passwordFlag(c *cobra.Command, stdin *bool) {
 	c.Flags().BoolVar(stdin, "password-stdin", false, "read the password from standard input, up to the end of its first line, instead of asking")
 }
 
-// newPassword gets a new password, asked for twice at the terminal without an
+// newPassword gets a new password for the user of that name, asked for twice at the terminal without an
 // echo or read from standard input, and returns its PHC string.
-func newPassword(ctx context.Context, s streams, stdin bool) (string, error) {
+func newPassword(ctx context.Context, s streams, username string, stdin bool) (string, error) {
 	var password string
 	var err error
 	if stdin {
@@ -39,7 +39,7 @@ func newPassword(ctx context.Context, s streams, stdin bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := users.Acceptable(password); err != nil {
+	if err := users.Acceptable(username, password); err != nil {
 		return "", err
 	}
 	return passwords.Hash(ctx, password)

@@ -93,7 +93,7 @@ func newUsersAdd(s streams) *cobra.Command {
 				}
 			}
 			return u.with(c.Context(), s, func(realm *storage.Realm) error {
-				phc, err := newPassword(c.Context(), s, stdin)
+				phc, err := newPassword(c.Context(), s, args[0], stdin)
 				if err != nil {
 					return err
 				}
@@ -183,7 +183,7 @@ func newUsersSetPassword(s streams) *cobra.Command {
 		Args:  exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return u.withUser(c.Context(), s, args[0], func(realm *storage.Realm, user *users.User) error {
-				phc, err := newPassword(c.Context(), s, stdin)
+				phc, err := newPassword(c.Context(), s, user.Username, stdin)
 				if err != nil {
 					return err
 				}

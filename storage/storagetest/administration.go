@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -146,11 +147,17 @@ func accountsFound(w *world) {
 	add(w.realm, "3", "bea", "Alexis 'x'", "bea@example.com")
 	add(w.realm, "4", "carl", "", "")
 	add(w.realm, "5", "Älva", "Älva", "")
+	add(w.realm, "7", "oezlem", "Özlem Öztürk", "O\u0308zlem@Example.com")
+	add(w.realm, "8", "emil", "E\u0301mile Straße", "äb@bücher.example")
+	add(w.realm, "9", "ivan", "ＩＶＡＮ Иванов", strings.Repeat("ü", 400)+"@example.com")
 	add(w.a.Realm("other"), "6", "alexey", "Alexey", "alexey@example.com")
 	w.mustEnd(sessions.Target{User: "2"}, sessions.Ending{Reason: sessions.ReasonUserLocked, Effects: []sessions.Effect{sessions.LockUser{UserID: "2"}}}, 0)
 	for _, tt := range []struct{ text, want string }{
 		{"alex", "1 2 3"}, {"ALEXA", "2"}, {"alexi", "3"}, {"alex@", "1"}, {"SANDRA", "2"}, {"sandra_", "2"}, {"sandra 50%", "2"},
 		{"sandra%", ""}, {"%", ""}, {"_", ""}, {"l", ""}, {"c", "4"}, {"äl", "5"}, {"ÄL", "5"}, {"alexis '", "3"}, {"bea", "3"},
+		{"Özlem", "7"}, {"özlem", "7"}, {"ÖZLEM ÖZT", "7"}, {"O\u0308zlem", "7"}, {"o\u0308zlem o\u0308", "7"}, {"özlem@", "7"}, {"ozlem", ""},
+		{"Émile", "8"}, {"émile", "8"}, {"E\u0301MILE", "8"}, {"émile STRASSE", "8"}, {"émile straß", "8"}, {"ÄB@BÜ", "8"}, {"äb@bu\u0308", "8"},
+		{"ivan и", "9"}, {"IVAN ИВАНОВ", "9"}, {"ｉｖａｎ и", "9"}, {strings.Repeat("Ü", 200), "9"}, {strings.Repeat("Ü", 400), "9"},
 		{"' OR 1=1 --", ""}, {"\x00", ""}, {"\xff", ""}, {"", ""}, {"alexey", ""}, {strings.Repeat("a", 5000), ""},
 	} {
 		found, err := w.realm.FindAccounts(w.Context(), tt.text, sessions.MaxAccounts)
@@ -360,5 +367,45 @@ func onlyAdmins(w *world) {
 	}
 	if got := w.occurrences(audit.SessionsViewed)["sessions_viewed user:bea"]; got != 1 {
 		w.Errorf("%d searches are recorded, want 1", got)
+	}
+}
+
+// namedLooks: a list that is narrowed to a user is a look at him, and no other is.
+func namedLooks(w *world) {
+	w.user("alex")
+	w.user("bea")
+	w.login("alex")
+	d, c, admin := w.directory(), w.Context(), sessions.Person{UserID: "bea", Admin: true}
+	views := func() map[string]int {
+		w.Helper()
+		events, err := w.realm.Events(c, audit.Filter{Types: []audit.Type{audit.SessionsViewed}})
+		w.ok(err)
+		of := map[string]int{}
+		for _, e := range events {
+			of[e.UserID] += e.Count
+		}
+		return of
+	}
+	for _, looked := range []struct {
+		user     string
+		found    int
+		operator string
+		names    []string
+	}{
+		{"alex", 1, "eq", []string{"NAME-alex "}}, {"bea", 0, "eq", []string{"name-bea"}}, {"", 0, "eq", []string{"name"}},
+		{"", 1, "sw", []string{"name-alex"}}, {"alex", 0, "eq", []string{"nobody", "name-alex"}}, {"", 0, "eq", []string{"", "\x00", "\xff"}},
+	} {
+		before := views()
+		q := sessions.EntryQuery{}
+		for _, name := range looked.names {
+			q.Conditions = append(q.Conditions, sessions.Condition{By: sessions.ByUsername, Operator: looked.operator, Text: name})
+		}
+		if page, err := d.All(c, admin, q); err != nil || len(page.Entries) != looked.found {
+			w.Errorf("list of %q: %+v, %v", looked.names, page, err)
+		}
+		before[looked.user]++
+		if after := views(); !maps.Equal(after, before) {
+			w.Errorf("after a list of %q views by user are %v, want %v", looked.names, after, before)
+		}
 	}
 }

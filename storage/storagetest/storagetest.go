@@ -164,6 +164,7 @@ func Run(t *testing.T, open Open) {
 		{"EntriesOfAClientAreInItsOrder", entriesOfClient},
 		{"EntriesOfABrowser", entriesOfBrowser},
 		{"AccountsAreFoundByTheirBeginnings", accountsFound},
+		{"LookAtANamedUserNamesHim", namedLooks},
 		{"ClientsAreOfferedByName", clientChoices},
 		{"SelectionEnds", selectionEnds},
 		{"AdministratorLocksAndUnlocks", adminLocks},
