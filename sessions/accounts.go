@@ -9,7 +9,7 @@ import (
 const (
 	// MaxSelection is how many entries can be chosen by their ids at once.
 	MaxSelection = 100
-	// MaxAccounts is how many accounts a search finds at most.
+	// MaxAccounts is how many accounts of a search are shown at most.
 	MaxAccounts = 20
 	// MaxSearch bounds what is searched for, in bytes.
 	MaxSearch = 255

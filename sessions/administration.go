@@ -10,7 +10,8 @@ import (
 )
 
 // Search finds users for an administrator by the beginning of their user name,
-// e-mail address or display name, at most MaxAccounts. ErrForbidden: the person
+// e-mail address or display name: at most MaxAccounts, and one besides where there
+// are more. ErrForbidden: the person
 // is none. That he searched is recorded, what for is not: people type whatever
 // is on their clipboard.
 func (d *Directory) Search(ctx context.Context, p Person, text string) ([]Account, error) {
@@ -24,7 +25,7 @@ func (d *Directory) Search(ctx context.Context, p Person, text string) ([]Accoun
 	if err := d.Store.Note(ctx, Note{Kind: NoteViewed, By: p.actor(), Detail: "search for users"}); err != nil {
 		return nil, fmt.Errorf("recording a view: %w", err)
 	}
-	found, err := d.Store.FindAccounts(ctx, text, MaxAccounts)
+	found, err := d.Store.FindAccounts(ctx, text, MaxAccounts+1)
 	if err != nil {
 		return nil, fmt.Errorf("searching for users: %w", err)
 	}

@@ -67,11 +67,19 @@ func (p *Pages) accountFrame(v *visitor, here string) *frame {
 
 // dones are what a page can say has been done: the value of the parameter
 // "done" behind a redirect, and the key "done.<value>" of its text.
-var dones = []string{"ended", "others", "named", "withdrawn", "password", "confirmed", "disowned"}
+var dones = []string{"ended", "others", "named", "withdrawn", "password", "confirmed", "disowned", undone}
+
+// undone is said where something was asked for and, since who asked had to sign
+// in first, has not been done.
+const undone = "undone"
+
+// done is a URL of ours whose page says what has just been done: one of dones,
+// or the name of an adminAct.
+func (p *Pages) done(to string, v *visitor, what string) string { return p.saying(to, v, "done", what) }
 
 // doneText is the catalogue key of what has just been done; empty: nothing.
-func doneText(r *http.Request) string {
-	if done := r.URL.Query().Get("done"); slices.Contains(dones, done) {
+func (p *Pages) doneText(r *http.Request, v *visitor) string {
+	if done := p.said(r, v, "done"); slices.Contains(dones, done) {
 		return "done." + done
 	}
 	return ""
@@ -107,7 +115,7 @@ func (p *Pages) showSessions(w http.ResponseWriter, r *http.Request, v *visitor)
 		return err
 	}
 	path := p.path + accountPath + "/sessions"
-	list := sessionList{Done: doneText(r), Notices: notices, Events: path + "/events", Mark: mark, Full: len(cards) >= sessions.MaxEntries,
+	list := sessionList{Done: p.doneText(r, v), Notices: notices, Events: path + "/events", Mark: mark, Full: len(cards) >= sessions.MaxEntries,
 		Others: withQuery(path+"/end", "what", actOthers), All: withQuery(path+"/end", "what", actAll)}
 	for _, c := range cards {
 		c.End = path + "/" + c.ID + "/end"
@@ -207,7 +215,7 @@ func (p *Pages) postEnd(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	if id == v.login.ID {
 		return p.toSignedOut(w, r)
 	}
-	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", "ended"))
+	return p.redirect(w, r, p.done(p.path+accountPath+"/sessions", v, "ended"))
 }
 
 // toSignedOut takes the cookies of a login that has ended, and goes to the page
@@ -276,7 +284,7 @@ func (p *Pages) postEndMany(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err := p.cfg.Directory.EndOthers(r.Context(), v.person()); err != nil {
 		return err
 	}
-	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", actOthers))
+	return p.redirect(w, r, p.done(p.path+accountPath+"/sessions", v, actOthers))
 }
 
 // renaming is the page that names a device.
@@ -328,7 +336,7 @@ func (p *Pages) postRename(w http.ResponseWriter, r *http.Request, v *visitor) e
 	case err != nil:
 		return err
 	}
-	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", "named"))
+	return p.redirect(w, r, p.done(p.path+accountPath+"/sessions", v, "named"))
 }
 
 // historyLines is how many lines a page of the history has.

@@ -164,10 +164,10 @@ func TestEndOfOneSignIn(t *testing.T) {
 		t.Fatalf("alex has %d logins", n)
 	}
 	a := b.submit(page)
-	if a.status != 303 || a.location() != "/realms/default/account/sessions?done=ended" {
+	if a.status != 303 || a.said() != "/realms/default/account/sessions?done=ended" {
 		t.Fatalf("ending: %d %s\n%s", a.status, a.location(), a.body)
 	}
-	page = b.get(h.base+"/account/sessions?done=ended").expect(200, "It has ended, and its access is gone.")
+	page = b.follow(a).expect(200, "It has ended, and its access is gone.")
 	if got := page.headings(); len(got) != 2 || got[1] != "Photo Album" {
 		t.Errorf("left are %q", got)
 	}
@@ -219,10 +219,11 @@ func TestEndOfManySignIns(t *testing.T) {
 	if !strings.Contains(ends, "Photo Album") || !strings.Contains(ends, "Donaudampf") || strings.Contains(ends, ">Brief<") {
 		t.Errorf("what ends is wrong:\n%s", page.body)
 	}
-	if a := b.submit(page); a.location() != "/realms/default/account/sessions?done=others" {
-		t.Fatalf("%d %s", a.status, a.location())
+	others := b.submit(page)
+	if others.said() != "/realms/default/account/sessions?done=others" {
+		t.Fatalf("%d %s", others.status, others.location())
 	}
-	page = b.get(h.base+"/account/sessions?done=others").expect(200, "You are signed out everywhere else.")
+	page = b.follow(others).expect(200, "You are signed out everywhere else.")
 	if got := page.headings(); len(got) != 1 {
 		t.Errorf("left are %q", got)
 	}
@@ -255,10 +256,11 @@ func TestWithdrawnPermissionIsAskedAnew(t *testing.T) {
 	// The seal is for this client.
 	to, form := page.form("client", "long")
 	b.do("POST", to, form.Encode()).expect(403)
-	if a := b.submit(page); a.location() != "/realms/default/account/permissions?done=withdrawn" {
-		t.Fatalf("%d %s", a.status, a.location())
+	withdrawn := b.submit(page)
+	if withdrawn.said() != "/realms/default/account/permissions?done=withdrawn" {
+		t.Fatalf("%d %s", withdrawn.status, withdrawn.location())
 	}
-	b.get(h.base+"/account/permissions?done=withdrawn").expect(200, "The permission is withdrawn", "You have not allowed any application")
+	b.follow(withdrawn).expect(200, "The permission is withdrawn", "You have not allowed any application")
 	b.submit(page).expect(404, "That isn’t there any more")
 	if _, ok := h.refreshes("album", token); ok {
 		t.Error("the token still refreshes")
@@ -309,7 +311,7 @@ func TestPasswordIsChanged(t *testing.T) {
 	long := strings.Repeat("äö", 256)
 	to, form := page.form("old", alexPassword, "new", long, "again", long)
 	cookie := b.client.Jar.Cookies(mustURL(t, h.base))
-	if a := b.do("POST", to, form.Encode()); a.status != 303 || a.location() != "/realms/default/account/sessions?done=password" {
+	if a := b.do("POST", to, form.Encode()); a.status != 303 || a.said() != "/realms/default/account/sessions?done=password" {
 		t.Fatalf("%d %s\n%s", a.status, a.location(), a.body)
 	}
 	if now := b.client.Jar.Cookies(mustURL(t, h.base)); len(now) == 0 || now[0].Value == cookie[0].Value {
@@ -327,16 +329,14 @@ func TestPasswordIsChanged(t *testing.T) {
 	}
 	page = b.get(path)
 	b.submit(page, "old", alexPassword, "new", "another password", "again", "another password", "end", "yes").expect(422, "That is not your present password.")
-	if a := b.submit(page, "old", long, "new", "another password", "again", "another password", "end", "yes"); a.status != 303 {
-		t.Fatalf("%d\n%s", a.status, a.body)
-	}
+	changed := b.submit(page, "old", long, "new", "another password", "again", "another password", "end", "yes").expect(303)
 	if _, ok = h.refreshes("album", token); ok {
 		t.Error("offline access goes on")
 	}
 	if list := h.logins("alex"); len(list) != 1 || list[0].ID != own {
 		t.Errorf("left are %+v", list)
 	}
-	b.get(h.base+"/account/sessions?done=password").expect(200, "Your password is changed.", "This browser")
+	b.follow(changed).expect(200, "Your password is changed.", "This browser")
 	fresh := h.browser()
 	fresh.submit(fresh.get(h.base+"/account"), "username", "alex", "password", alexPassword).expect(422)
 	if a := fresh.submit(fresh.get(h.base+"/account"), "username", "alex", "password", "another password"); a.status != 303 {

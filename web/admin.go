@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +23,9 @@ const (
 	// adminProof is how old a sign-in may be for them: whoever finds a browser
 	// that somebody has left must not get at everybody's sessions.
 	adminProof = 15 * time.Minute
+	// askProof is how old it may be for a question, so that there is time left to
+	// answer it.
+	askProof = 10 * time.Minute
 	// actAdminEnd is what the form's seal names that ends a selection; its
 	// subject is digestOf the ids.
 	actAdminEnd = "admin end"
@@ -39,23 +41,24 @@ var (
 // mountAdmin adds the administrators' pages.
 func (p *Pages) mountAdmin(r *mux.Router) {
 	get := func(path string, h func(http.ResponseWriter, *http.Request, *visitor) error) {
-		r.Handle(adminPath+path, p.page(methods{http.MethodGet: p.administer(h)}))
+		r.Handle(adminPath+path, p.page(methods{http.MethodGet: p.administer(adminProof, h)}))
 	}
 	get("", p.showAdmin)
 	get("/", p.showAdmin)
 	get("/sessions", p.showAdminSessions)
 	get("/users", p.suggestUsers)
 	get("/users/{user}", p.showAdminUser)
-	r.Handle(adminPath+"/end", p.page(methods{http.MethodPost: p.administer(p.postAdminEnd)}))
+	r.Handle(adminPath+"/end", p.page(methods{
+		http.MethodGet: p.administer(askProof, p.askAdminEnd), http.MethodPost: p.administer(adminProof, p.postAdminEnd)}))
 	r.Handle(adminPath+"/users/{user}/{act:end|lock|unlock}", p.page(methods{
-		http.MethodGet: p.administer(p.askAdminAct), http.MethodPost: p.administer(p.postAdminAct)}))
+		http.MethodGet: p.administer(askProof, p.askAdminAct), http.MethodPost: p.administer(adminProof, p.postAdminAct)}))
 }
 
 // administer passes what an administrator asks for on to h. Who is not signed
-// in, or has not proven for long who he is, is sent to the sign-in page; who has
-// not the role, as the account says now, gets the page that says so, and that is
-// recorded.
-func (p *Pages) administer(h func(http.ResponseWriter, *http.Request, *visitor) error) handler {
+// in, or has not proven within maxAge who he is, is sent to the sign-in page; who
+// has not the role, as the account says now, gets the page that says so, and that
+// is recorded.
+func (p *Pages) administer(maxAge time.Duration, h func(http.ResponseWriter, *http.Request, *visitor) error) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		login, user, err := p.present(r)
 		if err != nil {
@@ -64,7 +67,7 @@ func (p *Pages) administer(h func(http.ResponseWriter, *http.Request, *visitor) 
 		if v := (&visitor{login, user}); login != nil && !v.person().Admin {
 			return adminProblem(p.cfg.Directory.Refuse(r.Context(), v.person(), "", "pages of administrators"))
 		}
-		v, err := p.signedIn(w, r, adminPlace(r), adminProof)
+		v, err := p.signedIn(w, r, adminPlace(r), maxAge)
 		if err != nil || v == nil {
 			return err
 		}
@@ -112,13 +115,14 @@ type suggestion struct {
 	Locked   bool   `json:"locked,omitempty"`
 }
 
-// suggestUsers answers with the users that q begins, as JSON.
+// suggestUsers answers with the users that q begins, and whether there are more, as
+// JSON.
 func (p *Pages) suggestUsers(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	q, err := query(r)
 	if err != nil {
 		return err
 	}
-	found, err := p.cfg.Directory.Search(r.Context(), v.person(), q.Get("q"))
+	found, more, err := p.find(r, v, q.Get("q"))
 	if err != nil {
 		return err
 	}
@@ -126,7 +130,7 @@ func (p *Pages) suggestUsers(w http.ResponseWriter, r *http.Request, v *visitor)
 	for _, u := range found {
 		list = append(list, suggestion{p.userPath(u.ID), u.Username, u.Name, u.Email, !u.LockedAt.IsZero()})
 	}
-	body, err := json.Marshal(map[string]any{"users": list})
+	body, err := json.Marshal(map[string]any{"users": list, "more": more})
 	if err != nil {
 		return fmt.Errorf("writing suggestions: %w", err)
 	}
@@ -145,44 +149,70 @@ type adminEnding struct {
 	Stays        bool // some applications' access goes on
 }
 
-// postAdminEnd asks whether the chosen entries are to end, and ends them where
-// that was answered.
-func (p *Pages) postAdminEnd(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	ids, err := chosen(r.PostForm)
+// selection is what a request names to be ended: ids, where they were chosen, and
+// where the browser goes on. errChosen: there are no ids.
+type selection struct {
+	ids        []string
+	user, list string
+	back       string // URL
+}
+
+func (p *Pages) selection(v url.Values) (s selection, err error) {
+	if s.ids, err = chosen(v); err != nil {
+		return s, err
+	}
+	s.user, s.list = v.Get("user"), v.Get("query")
+	if s.back, err = p.wayBack(s.user, s.list); err != nil {
+		return s, err
+	}
+	if len(s.ids) == 0 {
+		return s, errChosen
+	}
+	return s, nil
+}
+
+// askAdminEnd asks whether the chosen entries are to end.
+func (p *Pages) askAdminEnd(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	q, err := query(r)
 	if err != nil {
 		return err
 	}
-	user, list := r.PostForm.Get("user"), r.PostForm.Get("query")
-	back, err := p.wayBack(user, list)
+	s, err := p.selection(q)
 	if err != nil {
 		return err
 	}
-	if len(ids) == 0 {
-		return errChosen
+	if q.Has(sealField) {
+		return errForm // an answer, which URLs must not have: others get to see them
 	}
-	if r.PostForm.Has(sealField) {
-		if err := p.sealed(r, v, actAdminEnd, digestOf(ids)); err != nil {
-			return err
-		}
-		n, err := p.cfg.Directory.EndSelection(r.Context(), v.person(), ids)
-		if err != nil {
-			return err
-		}
-		return p.redirect(w, r, withEnded(back, n))
-	}
-	found, err := p.cfg.Directory.Selected(r.Context(), v.person(), ids)
+	found, err := p.cfg.Directory.Selected(r.Context(), v.person(), s.ids)
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 {
-		return p.redirect(w, r, withEnded(back, 0))
+		return p.redirect(w, r, p.ended(s.back, v, 0))
 	}
-	e := adminEnding{entryTable: entryTable{Rows: p.rows(r, v, found), Users: true}, Action: p.path + adminPath + "/end", Back: back.String(),
-		Fields: map[string]string{"ids": strings.Join(ids, " "), "user": user, "query": list, sealField: p.seal(v, actAdminEnd, digestOf(ids))}}
+	e := adminEnding{entryTable: entryTable{Rows: p.rows(r, v, found), Users: true}, Action: p.path + adminPath + "/end", Back: s.back,
+		Fields: map[string]string{"ids": strings.Join(s.ids, " "), "user": s.user, "query": s.list, sealField: p.seal(v, actAdminEnd, digestOf(s.ids))}}
 	for _, row := range e.Rows {
 		e.Stays = e.Stays || row.Login && slices.ContainsFunc(row.Apps, func(a application) bool { return a.Offline })
 	}
 	return p.show(w, r, page{name: "adminend", title: "admin.end.title", frame: p.adminFrame(v), data: e})
+}
+
+// postAdminEnd ends them.
+func (p *Pages) postAdminEnd(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	s, err := p.selection(r.PostForm)
+	if err != nil {
+		return err
+	}
+	if err := p.sealed(r, v, actAdminEnd, digestOf(s.ids)); err != nil {
+		return err
+	}
+	n, err := p.cfg.Directory.EndSelection(r.Context(), v.person(), s.ids)
+	if err != nil {
+		return err
+	}
+	return p.redirect(w, r, p.ended(s.back, v, n))
 }
 
 // chosen are the ids of entries that a form names, in order: one by its own
@@ -212,27 +242,22 @@ func digestOf(ids []string) string {
 }
 
 // wayBack is where the browser goes on after an act: to a user's page, or to the
-// list as it was narrowed. It is put together anew from what is known, and so
-// never leads elsewhere.
-func (p *Pages) wayBack(user, list string) (*url.URL, error) {
+// page of the list as it was narrowed. It is put together anew from what is known,
+// and so never leads elsewhere.
+func (p *Pages) wayBack(user, list string) (string, error) {
 	if user != "" {
-		return &url.URL{Path: p.base.Path + adminPath + "/users/" + user, RawPath: p.userPath(user)}, nil
+		return p.userPath(user), nil
 	}
 	v, err := url.ParseQuery(list)
 	if err != nil {
-		return nil, errForm
+		return "", errForm
 	}
-	f, err := readFilter(v)
-	if err != nil {
-		return nil, err
+	if v, err = listQuery(v); err != nil {
+		return "", err
 	}
-	return &url.URL{Path: p.base.Path + adminPath + "/sessions", RawPath: p.path + adminPath + "/sessions", RawQuery: f.values().Encode()}, nil
-}
-
-// withEnded is a URL whose page says how many entries were ended.
-func withEnded(to *url.URL, n int) string {
-	v := to.Query()
-	v.Set("ended", strconv.Itoa(n))
-	to.RawQuery = v.Encode()
-	return to.String()
+	to := p.path + adminPath + "/sessions"
+	if len(v) > 0 {
+		to += "?" + v.Encode()
+	}
+	return to, nil
 }

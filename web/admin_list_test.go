@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,7 +9,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse.dev/gatehouse/sessions"
+	"gatehouse.dev/gatehouse/users"
 )
+
+// addAccount adds a user who can't sign in.
+func (h *house) addAccount(name string) {
+	h.t.Helper()
+	if err := h.realm.InsertUser(h.t.Context(), &users.User{ID: uuid.NewString(), Username: name, CreatedAt: h.now()}); err != nil {
+		h.t.Fatal(err)
+	}
+}
 
 func TestAdminListIsNarrowed(t *testing.T) {
 	h := open(t, nil)
@@ -126,5 +140,31 @@ func TestAdminListIsPaged(t *testing.T) {
 		if len(seen) != len(want) {
 			t.Errorf("%s: %d were seen, want %d", way.on, len(seen), len(want))
 		}
+	}
+}
+
+// The search shows twenty people and says where there are more.
+func TestSearchSaysThatThereAreMore(t *testing.T) {
+	const more = "There are more. Type more letters."
+	h := open(t, nil)
+	b := h.admin("root")
+	people := regexp.MustCompile(`(?s)<ul class="people">.*?</ul>`)
+	for n, want := range []bool{sessions.MaxAccounts: false, sessions.MaxAccounts + 1: true} {
+		if n < sessions.MaxAccounts {
+			h.addAccount(fmt.Sprintf("many-%02d", n))
+			continue
+		}
+		page := b.get(h.base + "/admin/sessions?q=many").expect(200)
+		if shown := strings.Count(people.FindString(page.body), "<li>"); shown != sessions.MaxAccounts || strings.Contains(page.body, "<p>"+more) != want {
+			t.Errorf("of %d it shows %d, and says %v that there are more", n, shown, strings.Contains(page.body, "<p>"+more))
+		}
+		var doc struct {
+			Users []struct{}
+			More  bool
+		}
+		if err := json.Unmarshal([]byte(b.get(h.base+"/admin/users?q=many").expect(200).body), &doc); err != nil || len(doc.Users) != sessions.MaxAccounts || doc.More != want {
+			t.Errorf("of %d it suggests %d, more %v, %v", n, len(doc.Users), doc.More, err)
+		}
+		h.addAccount(fmt.Sprintf("many-%02d", n))
 	}
 }

@@ -62,7 +62,7 @@ func TestAdministratorsLooksAreRecorded(t *testing.T) {
 		{"asking whether to end everything", get(root, at+"/end", 200), bob, []string{account, list}},
 		{"asking whether to lock, which ends everything", get(root, at+"/lock", 200), bob, []string{account, list}},
 		{"asking whether to unlock", get(root, at+"/unlock", 200), bob, []string{account}},
-		{"asking whether to end a selection", func() { root.postTo("/admin/end", url.Values{"id": {ended.ID}}).expect(200, "192.0.2.2") }, "",
+		{"asking whether to end a selection", func() { root.askEnd(url.Values{"id": {ended.ID}}).expect(200, "192.0.2.2") }, "",
 			[]string{"a selection of the realm's"}},
 		{"no search", get(root, h.base+"/admin/users?q=", 200), "", nil},
 		{"a list for which an address is wrong", get(root, h.base+"/admin/sessions?address=x", 422), "", nil},

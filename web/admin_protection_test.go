@@ -15,7 +15,7 @@ func TestAdminPagesAreProtected(t *testing.T) {
 	login := h.loginOf("bob", "192.0.2.1", "curl/8")
 	bob, alex := h.userID("bob"), h.userID("alex")
 	h.lock("alex")
-	confirm := root.postTo("/admin/end", url.Values{"one": {login.ID}}).expect(200, "End these sessions?")
+	confirm := root.askEnd(url.Values{"one": {login.ID}}).expect(200, "End these sessions?")
 	pages := map[string]answer{"/admin/end": confirm}
 	for _, path := range []string{"/admin/sessions", "/admin/sessions?q=b", "/admin/users/" + bob,
 		"/admin/users/" + bob + "/end", "/admin/users/" + bob + "/lock", "/admin/users/" + alex + "/unlock"} {

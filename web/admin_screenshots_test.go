@@ -92,6 +92,21 @@ func (w walker) asRoot(path string) {
 	}
 }
 
+// tooLate confirms a lock when the sign-in is too old for it.
+func (w walker) tooLate() {
+	w.t.Helper()
+	w.asRoot("/admin/users/" + w.h.userID("marc.dubois") + "/lock")
+	w.h.wait(16 * time.Minute)
+	w.click(".choice button")
+}
+
+// manyPeople adds more than a search shows.
+func (w walker) manyPeople() {
+	for i := range 20 {
+		w.h.addAccount(fmt.Sprintf("mitarbeiter.%02d", i))
+	}
+}
+
 var adminScenes = []scene{
 	{"admin-sessions", crowded, func(w walker) { w.asRoot("/admin/sessions") }},
 	{"admin-search", crowded, func(w walker) {
@@ -103,8 +118,25 @@ var adminScenes = []scene{
 		user := w.h.userID("alex")
 		w.asRoot("/admin/users/" + user)
 	}},
-	{"admin-user-locked", crowded, func(w walker) { w.asRoot("/admin/users/" + w.h.userID("mallory") + "?done=lock") }},
+	{"admin-user-locked", crowded, func(w walker) {
+		w.asRoot("/admin/users/" + w.h.userID("marc.dubois") + "/lock")
+		w.click(".choice button")
+	}},
 	{"admin-lock", crowded, func(w walker) { w.asRoot("/admin/users/" + w.h.userID("alex") + "/lock") }},
+	{"admin-undone-asked", crowded, func(w walker) { w.tooLate() }},
+	{"admin-undone", crowded, func(w walker) {
+		w.tooLate()
+		w.signIn("root", adminPassword)
+	}},
+	{"admin-search-more", crowded, func(w walker) {
+		w.manyPeople()
+		w.asRoot("/admin/sessions")
+		w.do(chromedp.SendKeys(chromedp.CSS("#q"), "m"), chromedp.WaitVisible(chromedp.CSS(".suggestions[data-more] li")))
+	}},
+	{"admin-found-more", crowded, func(w walker) {
+		w.manyPeople()
+		w.asRoot("/admin/sessions?q=m")
+	}},
 	{"admin-end", crowded, func(w walker) {
 		w.asRoot("/admin/sessions")
 		w.do(chromedp.Click(chromedp.CSS("tr:nth-child(2) input[name=id]")), chromedp.Click(chromedp.CSS("tr:nth-child(4) input[name=id]")))

@@ -91,7 +91,7 @@ func (h *house) recorded(what audit.Type) (n int) {
 
 // adminPaths are those of all pages of administrators, for a user.
 func adminPaths(user string) (get, post []string) {
-	get = []string{"/admin", "/admin/sessions", "/admin/sessions?q=a", "/admin/users?q=a", "/admin/users/" + user}
+	get = []string{"/admin", "/admin/sessions", "/admin/sessions?q=a", "/admin/end?id=" + strings.Repeat("0", 64), "/admin/users?q=a", "/admin/users/" + user}
 	for _, act := range []string{"end", "lock", "unlock"} {
 		get = append(get, "/admin/users/"+user+"/"+act)
 		post = append(post, "/admin/users/"+user+"/"+act)
@@ -103,6 +103,12 @@ func adminPaths(user string) (get, post []string) {
 func (b *browser) postTo(path string, v url.Values, header ...string) answer {
 	b.h.t.Helper()
 	return b.do(http.MethodPost, b.h.base+path, v.Encode(), header...)
+}
+
+// askEnd asks for the page that asks whether a selection is to end.
+func (b *browser) askEnd(v url.Values) answer {
+	b.h.t.Helper()
+	return b.do(http.MethodGet, b.h.base+"/admin/end?"+v.Encode(), "")
 }
 
 func TestAdminPagesAreForAdministrators(t *testing.T) {
@@ -150,7 +156,7 @@ func TestAdminPagesWantAFreshSignIn(t *testing.T) {
 	b := h.admin("root")
 	before := h.logins("root")
 	victim := h.loginOf("bob", "192.0.2.1", "curl/8")
-	confirm := b.postTo("/admin/end", url.Values{"id": {victim.ID}}).expect(200)
+	confirm := b.askEnd(url.Values{"id": {victim.ID}}).expect(200)
 	lock := b.get(h.base + "/admin/users/" + h.userID("bob") + "/lock").expect(200)
 	h.wait(16 * time.Minute)
 	get, _ := adminPaths(h.userID("bob"))
@@ -203,7 +209,7 @@ func TestAdminFormsAreGoodForWhatTheyShow(t *testing.T) {
 	root, other := h.admin("root"), h.admin("other")
 	bob := h.userID("bob")
 	first, second := h.loginOf("bob", "192.0.2.1", "curl/8"), h.loginOf("bob", "192.0.2.2", "curl/8")
-	confirm := root.postTo("/admin/end", url.Values{"id": {first.ID}}).expect(200, "End these sessions?", "192.0.2.1")
+	confirm := root.askEnd(url.Values{"id": {first.ID}}).expect(200, "End these sessions?", "192.0.2.1")
 	_, form := confirm.form()
 	with := func(change ...string) url.Values {
 		v := url.Values{}
@@ -249,7 +255,7 @@ func TestAdminFormsAreGoodForWhatTheyShow(t *testing.T) {
 		}
 	}
 	a := root.postTo("/admin/end", form)
-	if to := a.location(); a.status != http.StatusSeeOther || !strings.HasSuffix(to, "/admin/sessions?ended=1") {
+	if to := a.said(); a.status != http.StatusSeeOther || !strings.HasSuffix(to, "/admin/sessions?ended=1") {
 		t.Errorf("the form itself: %d, %s", a.status, to)
 	}
 	if left := h.logins("bob"); len(left) != 1 || left[0].ID != second.ID {
@@ -283,7 +289,7 @@ func TestAdminSeesAndEndsOfHisRealmOnly(t *testing.T) {
 	}
 	for _, user := range []string{stranger.ID, uuid.NewString(), "x", "%00", "%ff", strings.Repeat("a", 3000)} {
 		get, post := adminPaths(user)
-		for _, path := range get[4:] {
+		for _, path := range get[5:] {
 			if a := b.get(h.base + path); a.status != http.StatusNotFound {
 				t.Errorf("%.80s: %d", path, a.status)
 			}
@@ -298,7 +304,7 @@ func TestAdminSeesAndEndsOfHisRealmOnly(t *testing.T) {
 		t.Error("the search finds a user of another realm")
 	}
 	mine := h.loginOf("bob", "192.0.2.1", "curl/8")
-	page := b.postTo("/admin/end", url.Values{"id": {mine.ID, foreign.ID, strings.Repeat("0", 64)}}).expect(200, "192.0.2.1")
+	page := b.askEnd(url.Values{"id": {mine.ID, foreign.ID, strings.Repeat("0", 64)}}).expect(200, "192.0.2.1")
 	if strings.Contains(page.body, "stranger") || strings.Count(page.body, "<tr ") != 2 {
 		t.Errorf("the page shows:\n%s", page.body)
 	}
@@ -319,18 +325,22 @@ func TestAdminSeesAndEndsOfHisRealmOnly(t *testing.T) {
 		t.Error("bob is still signed in")
 	}
 	// Only ids that there are no more: nothing to ask about.
-	if a := b.postTo("/admin/end", url.Values{"id": {foreign.ID}}); !strings.Contains(a.location(), "ended=0") {
-		t.Errorf("%d, %s", a.status, a.location())
+	none := b.askEnd(url.Values{"id": {foreign.ID}})
+	if !strings.Contains(none.location(), "ended=0") {
+		t.Errorf("%d, %s", none.status, none.location())
 	}
-	b.get(h.base+"/admin/sessions?ended=0").expect(200, "Nothing was ended")
+	b.follow(none).expect(200, "Nothing was ended")
+	b.askEnd(url.Values{}).expect(422, "Nothing was chosen")
 	b.postTo("/admin/end", url.Values{}).expect(422, "Nothing was chosen")
 	many := url.Values{}
 	for i := range sessions.MaxSelection + 1 {
 		many.Add("id", fmt.Sprintf("%064d", i))
 	}
 	for name, v := range map[string]url.Values{"too many": many, "short": {"id": {"abc"}}, "capitals": {"id": {strings.Repeat("A", 64)}}, "evil": {"one": {evil}}} {
-		if a := b.postTo("/admin/end", v); a.status != http.StatusBadRequest {
-			t.Errorf("%s: %d", name, a.status)
+		for _, a := range []answer{b.askEnd(v), b.postTo("/admin/end", v)} {
+			if a.status != http.StatusBadRequest {
+				t.Errorf("%s: %d", name, a.status)
+			}
 		}
 	}
 }
@@ -364,8 +374,8 @@ func TestAdminPagesEscapeWhatOthersChose(t *testing.T) {
 			"lock":         b.get(h.base + "/admin/users/" + sly.ID + "/lock"),
 			"unlock":       b.get(h.base + "/admin/users/" + sly.ID + "/unlock"),
 			"end all":      b.get(h.base + "/admin/users/" + sly.ID + "/end"),
-			"end":          b.postTo("/admin/end", url.Values{"one": {named.ID}, "user": {sly.ID}}),
-			"none chosen":  b.postTo("/admin/end", url.Values{"query": {evil}}),
+			"end":          b.askEnd(url.Values{"one": {named.ID}, "user": {sly.ID}}),
+			"none chosen":  b.askEnd(url.Values{"query": {evil}}),
 			"nobody there": b.get(h.base + "/admin/users/" + url.PathEscape(`"><script>`)),
 			"own account":  b.get(h.base + "/admin/users/" + h.userID("root") + "/lock"),
 		}
@@ -408,10 +418,11 @@ func TestAdminLocksAndUnlocksOnThePages(t *testing.T) {
 	if len(h.logins("bob")) != 1 {
 		t.Fatal("the question alone ended something")
 	}
-	if a := b.submit(lock); a.location() != "/realms/default/admin/users/"+bob+"?done=lock" {
-		t.Fatalf("locking: %d, %s", a.status, a.location())
+	locked := b.submit(lock)
+	if locked.said() != "/realms/default/admin/users/"+bob+"?done=lock" {
+		t.Fatalf("locking: %d, %s", locked.status, locked.location())
 	}
-	b.get(at+"?done=lock").expect(200, "The account was locked", "Unlock the account", "is not signed in anywhere")
+	b.follow(locked).expect(200, "The account was locked", "Unlock the account", "is not signed in anywhere")
 	victim.get(h.request("album")).expect(200, `name="password"`)
 	victim.submit(victim.get(h.request("album")), "username", "bob", "password", bobPassword).expect(422, "This account is locked")
 	if a := b.submit(b.get(at+"/unlock").expect(200, "Unlock this account?")); a.status != http.StatusSeeOther {

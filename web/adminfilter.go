@@ -125,6 +125,28 @@ func positions(v url.Values) (after, before int64, err error) {
 	return after, before, nil
 }
 
+// listQuery is the query of the administrators' list, put together anew from what
+// is known of it: the filter, which page, and what is searched for.
+func listQuery(v url.Values) (url.Values, error) {
+	f, err := readFilter(v)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := positions(v); err != nil {
+		return nil, err
+	}
+	out := f.values()
+	for _, name := range []string{"after", "before"} {
+		if position := v.Get(name); position != "" {
+			out.Set(name, position)
+		}
+	}
+	if q := strings.TrimSpace(v.Get("q")); q != "" && len(q) <= sessions.MaxSearch && utf8.ValidString(q) {
+		out.Set("q", q)
+	}
+	return out, nil
+}
+
 // query is the query of a request, or an error where it can't be read.
 func query(r *http.Request) (url.Values, error) {
 	v, err := url.ParseQuery(r.URL.RawQuery)

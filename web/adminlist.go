@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"gatehouse.dev/gatehouse/sessions"
@@ -16,7 +15,9 @@ type adminList struct {
 	Found    []accountRow
 
 	Filter  adminFilter
-	Query   string // the filter, encoded
+	More    bool   // than are found here
+	Done    string // catalogue key of what was just done; empty: nothing
+	Query   string // the filter and the page, encoded
 	Clients []option
 	Browser []option
 	Since   []option
@@ -65,7 +66,7 @@ func (p *Pages) showAdminSessions(w http.ResponseWriter, r *http.Request, v *vis
 	if err != nil {
 		return err
 	}
-	l := adminList{Search: values.Get("q"), Searched: values.Has("q"), entryTable: entryTable{Users: true, Choose: true, Ended: count(values, "ended")}}
+	l := adminList{Search: values.Get("q"), Searched: values.Has("q"), entryTable: entryTable{Users: true, Choose: true, Ended: p.endedCount(r, v)}, Done: p.doneText(r, v)}
 	if l.Filter, err = readFilter(values); err != nil {
 		return err
 	}
@@ -74,15 +75,20 @@ func (p *Pages) showAdminSessions(w http.ResponseWriter, r *http.Request, v *vis
 		return err
 	}
 	if l.Searched {
-		found, err := p.cfg.Directory.Search(r.Context(), v.person(), l.Search)
-		if err != nil {
+		var found []sessions.Account
+		if found, l.More, err = p.find(r, v, l.Search); err != nil {
 			return err
 		}
 		for _, u := range found {
 			l.Found = append(l.Found, accountRow{u, p.userPath(u.ID)})
 		}
 	}
-	l.Query = l.Filter.values().Encode()
+	here, err := listQuery(values)
+	if err != nil {
+		return err
+	}
+	here.Del("q") // who goes on from the list does not search once more
+	l.Query = here.Encode()
 	if err := p.offer(r, v, &l); err != nil {
 		return err
 	}
@@ -149,7 +155,7 @@ func (p *Pages) list(r *http.Request, v *visitor, q sessions.EntryQuery, l *admi
 	if found.Newer && n > 0 {
 		l.Newer = link("after", found.Entries[0].Position)
 	} else if found.Newer {
-		l.Newer = p.path + adminPath + "/sessions?" + l.Query // what stood here is gone
+		l.Newer = p.path + adminPath + "/sessions?" + l.Filter.values().Encode() // what stood here is gone
 	}
 	if found.Older && n > 0 {
 		l.Older = link("before", found.Entries[n-1].Position)
@@ -168,9 +174,22 @@ func (p *Pages) rows(r *http.Request, v *visitor, entries []sessions.Entry) []en
 	return rows
 }
 
-// count is a number in a query of our own; nil where there is none.
-func count(v url.Values, name string) *int64 {
-	n, err := strconv.ParseInt(v.Get(name), 10, 64)
+// find searches for users, and tells whether there are more than it returns.
+func (p *Pages) find(r *http.Request, v *visitor, text string) (found []sessions.Account, more bool, err error) {
+	if found, err = p.cfg.Directory.Search(r.Context(), v.person(), text); len(found) > sessions.MaxAccounts {
+		return found[:sessions.MaxAccounts], true, err
+	}
+	return found, false, err
+}
+
+// ended is a URL of ours whose page says how many entries were ended.
+func (p *Pages) ended(to string, v *visitor, n int) string {
+	return p.saying(to, v, "ended", strconv.Itoa(n))
+}
+
+// endedCount is how many entries were ended just now; nil: nothing was tried.
+func (p *Pages) endedCount(r *http.Request, v *visitor) *int64 {
+	n, err := strconv.ParseInt(p.said(r, v, "ended"), 10, 64)
 	if err != nil || n < 0 || n > sessions.MaxSelection {
 		return nil
 	}

@@ -23,8 +23,7 @@ type adminUser struct {
 
 // showAdminUser is the administrators' page of a user.
 func (p *Pages) showAdminUser(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	q, err := query(r)
-	if err != nil {
+	if _, err := query(r); err != nil {
 		return err
 	}
 	before, err := beforeParam(r)
@@ -46,12 +45,12 @@ func (p *Pages) showAdminUser(w http.ResponseWriter, r *http.Request, v *visitor
 	}
 	u := adminUser{Account: *account, Shown: accountName(account), URL: p.userPath(id), Self: id == v.user.ID,
 		Full: len(entries) == sessions.MaxSelection, Pager: pastPager(p.userPath(id), before, past),
-		entryTable: entryTable{Rows: p.rows(r, v, entries), Choose: true, Ended: count(q, "ended")}}
+		entryTable: entryTable{Rows: p.rows(r, v, entries), Choose: true, Ended: p.endedCount(r, v)}, Done: p.doneText(r, v)}
 	for i := range past.Past {
 		u.Past = append(u.Past, p.pastRow(&past.Past[i], true, p.lang(r)))
 	}
 	for _, act := range adminActs {
-		if q.Get("done") == act.name {
+		if p.said(r, v, "done") == act.name {
 			u.Done = act.said
 		}
 	}
@@ -142,5 +141,5 @@ func (p *Pages) postAdminAct(w http.ResponseWriter, r *http.Request, v *visitor)
 	if err != nil {
 		return err
 	}
-	return p.redirect(w, r, withQuery(p.userPath(id), "done", act.name))
+	return p.redirect(w, r, p.done(p.userPath(id), v, act.name))
 }

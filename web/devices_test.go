@@ -18,7 +18,7 @@ func TestDeviceGetsAName(t *testing.T) {
 	id := h.logins("alex")[0].ID
 	path := h.base + "/account/sessions/" + id + "/name"
 	for name, want := range map[string]string{"Küche": "Küche", "  two words ": "two words", evil: `&#34;&gt;&lt;script&gt;`, "": "Chrome on Linux", "\u202eesrever": "<bdi>\u202eesrever</bdi>"} {
-		if a := b.submit(b.get(path).expect(200), "device", name); a.location() != "/realms/default/account/sessions?done=named" {
+		if a := b.submit(b.get(path).expect(200), "device", name); a.said() != "/realms/default/account/sessions?done=named" {
 			t.Fatalf("%q: %d %s", name, a.status, a.location())
 		}
 		b.get(h.base+"/account/sessions").expect(200, want)

@@ -120,7 +120,10 @@ func (p *Pages) problem(w http.ResponseWriter, r *http.Request, known problem, c
 	case errStale, errGone, errChosen, errOwnAccount:
 		e.Back = p.path + "/account/sessions"
 		if strings.Contains(r.URL.Path, "/admin/") {
-			e.Back = p.path + "/admin/sessions"
+			e.Back = p.path + adminPath + "/sessions"
+			if known != errGone { // whose page may be what isn't there
+				e.Back = p.path + placePath(adminPlace(r))
+			}
 		}
 	case errCookies:
 		if e.Again = p.restart(r); e.Again == "" {

@@ -293,6 +293,24 @@ type answer struct {
 
 func (a answer) location() string { return a.header.Get("Location") }
 
+// said is where the answer leads, without the seal of what is said there.
+func (a answer) said() string {
+	return regexp.MustCompile(`\b((?:done|ended)=[a-z0-9]+)\.[^&]*`).ReplaceAllString(a.location(), "$1")
+}
+
+// follow goes where an answer leads.
+func (b *browser) follow(a answer) answer {
+	b.h.t.Helper()
+	here, err := url.Parse(a.url)
+	if err == nil {
+		here, err = here.Parse(a.location())
+	}
+	if err != nil || a.status != http.StatusSeeOther {
+		b.h.t.Fatalf("%d to %q, %v\n%s", a.status, a.location(), err, a.body)
+	}
+	return b.get(here.String())
+}
+
 // do sends one request; header are pairs.
 func (b *browser) do(method, to, body string, header ...string) answer {
 	b.h.t.Helper()

@@ -232,7 +232,7 @@ func TestEveryPageIsSoundHTML(t *testing.T) {
 		other := h.logins("alex")[0].ID
 		password := in.get(h.base + "/account/password")
 		for name, path := range map[string]string{
-			"sessions": "/account/sessions", "sessions, done": "/account/sessions?done=ended", "history": "/account/history", "history, older": "/account/history?before=1",
+			"sessions": "/account/sessions", "history": "/account/history", "history, older": "/account/history?before=1",
 			"permissions": "/account/permissions", "end": "/account/sessions/" + other + "/end", "end, others": "/account/sessions/end?what=others",
 			"end, all": "/account/sessions/end?what=all", "name": "/account/sessions/" + other + "/name", "withdraw": "/account/permissions/withdraw?server=myAS&client=evil",
 			"gone": "/account/sessions/x/end",
@@ -240,11 +240,14 @@ func TestEveryPageIsSoundHTML(t *testing.T) {
 			pages["account, "+name] = in.get(h.base + path)
 		}
 		pages["account, password"] = password
+		pages["account, sessions, done"] = in.follow(in.submit(in.get(h.base+"/account/sessions/"+other+"/name"), "device", "evil")).expect(200, `class="notice notice-good"`)
 		pages["account, password, short"] = in.submit(password, "old", alexPassword, "new", "x", "again", "x")
 		pages["account, password, differ"] = in.submit(password, "old", alexPassword, "new", "a new password", "again", "x")
 		pages["account, stale"] = in.do(http.MethodPost, h.base+"/account/password", "seal=x")
 		pages["account, sign-in"] = nobody.get(h.base + "/account")
 		pages["account, sign-in again"] = in.get(h.base + "/login?to=account&again=1")
+		pages["account, sign-in, not done"] = nobody.follow(nobody.do(http.MethodPost, h.base+"/account/password", "")).expect(200, "notice-bad")
+		pages["account, password, not done"] = in.follow(nobody.do(http.MethodPost, h.base+"/account/password", "")).expect(200, "notice-bad")
 		pages["account, sign-in other"] = in.get(h.base + "/login?to=account&account=other")
 		for _, status := range []int{400, 403, 404, 405, 413, 500, 503} {
 			pages[fmt.Sprint("error ", status)] = record(func(w http.ResponseWriter, r *http.Request) { h.pages.Error(w, r, status, "some_"+evil, evil) })

@@ -29,6 +29,7 @@ type loginForm struct {
 	Username string
 	Offer    bool // "stay signed in"
 	Remember bool // it is ticked
+	Undone   bool // what was asked for has not been done
 
 	Problem string        // catalogue key; empty: none
 	Wait    time.Duration // that the problem's text names; 0: it names none

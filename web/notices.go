@@ -87,7 +87,7 @@ func (p *Pages) postNotice(w http.ResponseWriter, r *http.Request, v *visitor) e
 		return err
 	}
 	if answer == sessions.AnswerNo {
-		return p.redirect(w, r, withQuery(p.path+accountPath+"/password", "done", "disowned"))
+		return p.redirect(w, r, p.done(p.path+accountPath+"/password", v, "disowned"))
 	}
-	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", "confirmed"))
+	return p.redirect(w, r, p.done(p.path+accountPath+"/sessions", v, "confirmed"))
 }

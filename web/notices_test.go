@@ -190,10 +190,10 @@ func TestAccountPageAsksWhetherItWasYou(t *testing.T) {
 			t.Errorf("the new browser is asked about itself")
 		}
 		a := home.submit(page, "answer", "yes")
-		if a.status != 303 || a.location() != "/realms/default/account/sessions?done=confirmed" {
+		if a.status != 303 || a.said() != "/realms/default/account/sessions?done=confirmed" {
 			t.Fatalf("yes: %d to %s", a.status, a.location())
 		}
-		if page := home.get(h.base+"/account/sessions?done=confirmed").expect(200, words[6]); strings.Contains(page.body, words[0]) {
+		if page := home.follow(a).expect(200, words[6]); strings.Contains(page.body, words[0]) {
 			t.Error("what was answered is asked again")
 		}
 		other.get(h.base + "/account/sessions").expect(200)
@@ -204,10 +204,10 @@ func TestAccountPageAsksWhetherItWasYou(t *testing.T) {
 		}
 		h.disown("alex", 0)
 		a = home.submit(home.get(h.base+"/account/sessions"), "answer", "no")
-		if a.status != 303 || a.location() != "/realms/default/account/password?done=disowned" {
+		if a.status != 303 || a.said() != "/realms/default/account/password?done=disowned" {
 			t.Fatalf("no: %d to %s", a.status, a.location())
 		}
-		page = home.get(h.base+"/account/password?done=disowned").expect(200, words[7], `name="new"`)
+		page = home.follow(a).expect(200, words[7], `name="new"`)
 		for _, fault := range faults(page.body, lang) {
 			t.Errorf("%s, password: %s", lang, fault)
 		}

@@ -31,7 +31,7 @@ const (
 
 // showPassword is the page that changes the password.
 func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	return p.passwordPage(w, r, v, http.StatusOK, passwordForm{EndOthers: true, Done: doneText(r)})
+	return p.passwordPage(w, r, v, http.StatusOK, passwordForm{EndOthers: true, Done: p.doneText(r, v)})
 }
 
 func (p *Pages) passwordPage(w http.ResponseWriter, r *http.Request, v *visitor, status int, f passwordForm) error {
@@ -92,7 +92,7 @@ func (p *Pages) postPassword(w http.ResponseWriter, r *http.Request, v *visitor)
 	if err != nil {
 		return err
 	}
-	return p.redirect(w, r, withQuery(p.path+accountPath+"/sessions", "done", "password"))
+	return p.redirect(w, r, p.done(p.path+accountPath+"/sessions", v, "password"))
 }
 
 func (p *Pages) changePassword(w http.ResponseWriter, r *http.Request, v *visitor, old, password string, endOthers bool) error {

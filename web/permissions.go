@@ -31,7 +31,7 @@ func (p *Pages) showPermissions(w http.ResponseWriter, r *http.Request, v *visit
 	if err != nil {
 		return err
 	}
-	lang, data := p.lang(r), permissionList{Done: doneText(r)}
+	lang, data := p.lang(r), permissionList{Done: p.doneText(r, v)}
 	for i := range found {
 		k := &found[i]
 		data.List = append(data.List, permission{Client: plainAsker(k.Name), Server: p.serverName(k.AuthorizationServer),
@@ -82,5 +82,5 @@ func (p *Pages) postWithdraw(w http.ResponseWriter, r *http.Request, v *visitor)
 	if err != nil {
 		return err
 	}
-	return p.redirect(w, r, withQuery(p.path+accountPath+"/permissions", "done", "withdrawn"))
+	return p.redirect(w, r, p.done(p.path+accountPath+"/permissions", v, "withdrawn"))
 }

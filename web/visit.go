@@ -33,11 +33,14 @@ const (
 	againParam = "again" // who is signed in is asked once more
 	overParam  = "over"  // the sign-in that the browser had is over
 	doneParam  = "done"  // he has just signed in, so there must be a cookie
+	// what he asked for has not been done; anybody can make a link that says so
+	undoneParam = "undone"
 )
 
 // places are the pages that one can sign in for, by the name that stands in the
-// URL of the sign-in page. Nothing but these and the page of a user (ofUser) is
-// ever gone to: a page's address is never taken from outside.
+// URL of the sign-in page. Nothing but these, the page of a user (ofUser) and the
+// administrators' list as it was narrowed (ofList) is ever gone to: a page's
+// address is never taken from outside.
 var places = map[string]string{
 	"account":     "/account/sessions",
 	"history":     "/account/history",
@@ -49,21 +52,54 @@ var places = map[string]string{
 // ofUser, with a user's id behind it, names the administrators' page about him.
 const ofUser = "user:"
 
-// adminPlace names the administrators' page that a request is for.
+// ofList, with the query behind it that listQuery makes, names a page of the
+// administrators' list.
+const ofList = "admin?"
+
+// adminPlace names the administrators' page that a request is for; where it asks
+// for an act, that from which it came.
 func adminPlace(r *http.Request) string {
-	if name := ofUser + mux.Vars(r)["user"]; placePath(name) != "" {
+	user, list := mux.Vars(r)["user"], ""
+	switch {
+	case user != "":
+	case strings.HasSuffix(r.URL.Path, adminPath+"/sessions"):
+		list = r.URL.RawQuery
+	case strings.HasSuffix(r.URL.Path, adminPath+"/end"):
+		v := r.URL.Query()
+		if r.Method == http.MethodPost {
+			v = r.PostForm
+		}
+		user, list = v.Get("user"), v.Get("query")
+	}
+	if name := ofUser + user; placePath(name) != "" {
 		return name
+	}
+	if v, err := url.ParseQuery(list); err == nil {
+		if q, err := listQuery(v); err == nil && len(q) > 0 {
+			return ofList + q.Encode()
+		}
 	}
 	return "admin"
 }
 
-// placePath is the path of the page with this name; empty: there is none.
+// placePath is the path, with its query, of the page with this name; empty: there
+// is none.
 func placePath(name string) string {
 	if id, ok := strings.CutPrefix(name, ofUser); ok {
 		if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
 			return ""
 		}
 		return adminPath + "/users/" + id
+	}
+	if query, ok := strings.CutPrefix(name, ofList); ok {
+		v, err := url.ParseQuery(query)
+		if err != nil {
+			return ""
+		}
+		if v, err = listQuery(v); err != nil || len(v) == 0 || v.Encode() != query {
+			return ""
+		}
+		return places["admin"] + "?" + query
 	}
 	return places[name]
 }
@@ -72,13 +108,17 @@ func placePath(name string) string {
 // where the sign-in is older than maxAge (0: it may be of any age), it sends the
 // browser to the sign-in page, from where it comes to the place of that name,
 // and returns nil and no error: the answer is written. To be asked once more
-// keeps the login, and what is done in it.
+// keeps the login, and what is done in it. Who sent a form, or wanted a question of
+// administrators, is told that nothing came of it.
 func (p *Pages) signedIn(w http.ResponseWriter, r *http.Request, place string, maxAge time.Duration) (*visitor, error) {
 	login, user, err := p.present(r)
 	if err != nil {
 		return nil, err
 	}
 	q := url.Values{placeParam: {place}}
+	if r.Method == http.MethodPost || maxAge == askProof { // the place doesn't show that something was asked for
+		q.Set(undoneParam, "1")
+	}
 	switch {
 	case login == nil && p.cfg.Cookie.Hash(r) != nil:
 		p.putState(w, r, nil)
@@ -149,6 +189,9 @@ func (p *Pages) showOwnLogin(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	again, other := q.Has(againParam), q.Get(accountParam) == accountOther
 	if login != nil && !again && !other {
+		if q.Has(undoneParam) && p.now().Sub(login.AuthTime) < saidLifetime {
+			path = p.done(path, &visitor{login, user}, undone)
+		}
 		return p.redirect(w, r, path)
 	}
 	if login == nil && q.Has(doneParam) && p.cfg.Cookie.Hash(r) == nil {
@@ -181,7 +224,11 @@ func (p *Pages) postOwnLogin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return p.redirect(w, r, p.path+"/login?"+url.Values{placeParam: {name}, doneParam: {"1"}}.Encode())
+	to := url.Values{placeParam: {name}, doneParam: {"1"}}
+	if r.PostForm.Has(undoneParam) {
+		to.Set(undoneParam, "1")
+	}
+	return p.redirect(w, r, p.path+"/login?"+to.Encode())
 }
 
 // ownLoginPage shows the sign-in page for a page of ours.
@@ -198,13 +245,18 @@ func (p *Pages) ownLoginPage(w http.ResponseWriter, r *http.Request, status int,
 	if r.FormValue(overParam) != "" {
 		f.Lead = "login.over"
 	}
+	other := url.Values{placeParam: {name}, accountParam: {accountOther}}
+	if f.Undone = r.FormValue(undoneParam) != ""; f.Undone {
+		f.Fields[undoneParam] = "1"
+		other.Set(undoneParam, "1")
+	}
 	switch {
 	case user == nil:
 	case r.FormValue(accountParam) == accountOther:
 		f.Present, f.Fields[accountParam] = person(user), accountOther
 	default:
 		f.Present, f.Lead, f.Fields[againParam] = person(user), "login.own.again", "1"
-		f.Switch = p.path + "/login?" + url.Values{placeParam: {name}, accountParam: {accountOther}}.Encode()
+		f.Switch = p.path + "/login?" + other.Encode()
 	}
 	return p.show(w, r, page{name: "login", title: "login.title", status: status, data: f})
 }

@@ -43,7 +43,9 @@ func TestSignInForOurOwnPages(t *testing.T) {
 	// A page can be gone to by its name alone.
 	for _, to := range []string{"", "nowhere", "https://evil.example/", "//evil.example", "/account/sessions", "account/../../x", "Account", "account\n",
 		"user:", "user:alex", "user:../sessions", "user:" + strings.ToUpper(someUser), "user:" + someUser + "/lock", "user:{" + someUser + "}",
-		"user:urn:uuid:" + someUser, "user:" + strings.ReplaceAll(someUser, "-", "")} {
+		"user:urn:uuid:" + someUser, "user:" + strings.ReplaceAll(someUser, "-", ""), "admin?", "admin?%zz", "admin?to=https://evil.example/", "admin?user=a&user=b",
+		"admin?user=a&next=//evil.example", "admin?user=a#b", "admin?before=x", "admin?before=1&after=2", "admin?user=b&browser=Edge", "admin?user=%ff",
+		"admin?user=" + strings.Repeat("a", 600), "admin/../x?user=a", "account?user=a", "admin? user=a", "admin?user=a\r\nX: y"} {
 		for _, more := range []string{"", "&done=1", "&again=1", "&over=1"} {
 			a := b.do("GET", h.base+"/login?to="+url.QueryEscape(to)+more, "")
 			if a.status != 404 || a.location() != "" {
@@ -84,7 +86,7 @@ func TestPageThatIsOverSaysSo(t *testing.T) {
 	h.lock("alex")
 	b.get(h.base+"/account/sessions").expect(200, "Your sign-in in this browser has ended.", `name="to" value="account"`)
 	a := b.do("POST", h.base+"/account/sessions/end", "what=all")
-	if a.status != 303 || a.location() != "/realms/default/login?over=1&to=account" {
+	if a.status != 303 || a.location() != "/realms/default/login?over=1&to=account&undone=1" {
 		t.Errorf("a form of who is signed out gets %d %s", a.status, a.location())
 	}
 	if a := b.do("GET", h.base+"/account/sessions/events", ""); a.status != 204 || a.body != "" {

@@ -202,7 +202,7 @@ for (const field of document.querySelectorAll("input[data-suggests]")) {
     span.textContent = text;
     return span;
   };
-  const show = (people) => {
+  const show = (people, more) => {
     const was = chosen < 0 ? "" : list.children[chosen].dataset.url;
     list.replaceChildren(...people.map((person, i) => {
       const option = document.createElement("li");
@@ -215,11 +215,13 @@ for (const field of document.querySelectorAll("input[data-suggests]")) {
       if (person.locked) option.append(part("badge badge-bad", words.locked));
       return option;
     }));
+    if (more) list.dataset.more = words.more;
+    else delete list.dataset.more;
     open(people.length > 0);
     choose(people.findIndex((person) => person.url === was)); // a late answer must not take the choice away
     const form = rules.select(people.length);
     status.textContent = people.length === 0 ? words.none
-      : words["found" + form[0].toUpperCase() + form.slice(1)].replaceAll("{n}", String(people.length));
+      : words["found" + form[0].toUpperCase() + form.slice(1)].replaceAll("{n}", String(people.length)) + (more ? ". " + words.more : "");
   };
   const ask = async () => {
     const typed = field.value.trim();
@@ -231,9 +233,14 @@ for (const field of document.querySelectorAll("input[data-suggests]")) {
     }
     asked = new AbortController();
     try {
-      const answer = await fetch(words.suggests + "?q=" + encodeURIComponent(typed), { signal: asked.signal, headers: { Accept: "application/json" } });
+      const answer = await fetch(words.suggests + "?q=" + encodeURIComponent(typed), { signal: asked.signal, redirect: "manual", headers: { Accept: "application/json" } });
+      if (answer.type === "opaqueredirect") {
+        field.form.submit(); // by way of the sign-in page, and then it finds the same
+        return;
+      }
       if (!answer.ok) throw new Error("no answer");
-      show((await answer.json()).users);
+      const found = await answer.json();
+      show(found.users, found.more);
     } catch (fault) {
       if (fault.name !== "AbortError") open(false); // the form still works
     }
