@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"gatehouse.dev/gatehouse/users"
 )
@@ -34,13 +35,16 @@ func (db *DB) keyUsers(ctx context.Context) error {
 			}, `SELECT u.realm, u.id, u.claims FROM users u WHERE u.name_key IS NULL ORDER BY u.realm, u.id LIMIT ?`, nameBatch)
 		})
 		if err == nil && len(unkeyed) > 0 {
-			err = db.transact(ctx, func(c conn) error {
-				for _, k := range unkeyed {
-					if _, err := c.exec(`UPDATE users SET name_key = ?, email_key = ? WHERE realm = ? AND id = ?`, k.name, k.email, k.realm, k.id); err != nil {
-						return err
-					}
-				}
-				return nil
+			var args []any
+			for _, k := range unkeyed {
+				args = append(args, k.realm, k.id, k.name, k.email)
+			}
+			const one = `(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))`
+			err = db.write(ctx, func(c conn) error {
+				_, err := c.exec(`WITH v (realm, id, name, email) AS (VALUES `+strings.TrimSuffix(strings.Repeat(one+", ", len(unkeyed)), ", ")+`)
+					UPDATE users SET name_key = v.name, email_key = v.email FROM v
+					WHERE users.realm = v.realm AND users.id = v.id AND users.name_key IS NULL`, args...)
+				return err
 			})
 		}
 		if err != nil {
