@@ -128,8 +128,18 @@ func walkIndexes(t *testing.T, db *DB, r *recorder, walks []walk, exempt func(sq
 		if most := cmp.Or(mostTogether[w.name], mostBuffers); buffers > most {
 			t.Errorf("%s touches %d buffers, more than %d", w.name, buffers, most)
 		}
-		if took > 2*time.Second && mostTogether[w.name] == 0 {
-			t.Errorf("%s takes %v", w.name, took)
+		if mostTogether[w.name] > 0 {
+			continue
+		}
+		// The machine may be busy with others.
+		for more := 0; more < 4 && took > 2*time.Second; more++ {
+			start := time.Now()
+			_, err := w.call()
+			must(t, err)
+			took = min(took, time.Since(start))
+		}
+		if took > 2*time.Second {
+			t.Errorf("%s takes %v at best", w.name, took)
 		}
 	}
 }

@@ -13,9 +13,9 @@ var (
 	// ErrWeak: it is too short or too long.
 	ErrWeak = fmt.Errorf("a password has %d characters at least and %d bytes at most", MinPassword, MaxPassword)
 	// ErrCommon: it is one of those that are guessed first.
-	ErrCommon = errors.New("the password is one of the commonest; choose another one")
+	ErrCommon = errors.New("the password is one of the commonest, which are guessed first")
 	// ErrNamesake: it is the user's name.
-	ErrNamesake = errors.New("a user name is no password")
+	ErrNamesake = errors.New("the password is the user name")
 )
 
 // common are the commonest passwords of MinPassword characters and more in lower

@@ -22,8 +22,10 @@ func passwordFlag(c *cobra.Command, stdin *bool) {
 	c.Flags().BoolVar(stdin, "password-stdin", false, "read the password from standard input, up to the end of its first line, instead of asking")
 }
 
-// newPassword gets a new password for the user of that name, asked for twice at the terminal without an
-// echo or read from standard input, and returns its PHC string.
+// newPassword gets a new password for the user of that name, asked for twice at
+// the terminal without an echo or read from standard input, and returns its PHC
+// string. One that people could not choose for themselves is the operator's
+// choice, as in the configuration file, but for its length; he is warned.
 func newPassword(ctx context.Context, s streams, username string, stdin bool) (string, error) {
 	var password string
 	var err error
@@ -39,8 +41,10 @@ func newPassword(ctx context.Context, s streams, username string, stdin bool) (s
 	if err != nil {
 		return "", err
 	}
-	if err := users.Acceptable(username, password); err != nil {
+	if err := users.Acceptable(username, password); errors.Is(err, users.ErrWeak) {
 		return "", err
+	} else if err != nil {
+		fmt.Fprintf(s.err, "warning: %v\n", err)
 	}
 	return passwords.Hash(ctx, password)
 }
