@@ -222,11 +222,11 @@ func (n *intranet) confirm(t *testing.T, b *browser, path string) {
 	}
 }
 
-// submit sends the form of a page that posts to a path, with more values.
+// submit sends the form of a page that leads to a path, with more values.
 func (n *intranet) submit(t *testing.T, b *browser, page *http.Response, path string, more url.Values) *http.Response {
 	t.Helper()
 	for _, f := range forms(page) {
-		if !f.post || f.action.Path != path {
+		if f.action.Path != path {
 			continue
 		}
 		maps.Copy(f.values, more)
@@ -240,7 +240,7 @@ func (n *intranet) submit(t *testing.T, b *browser, page *http.Response, path st
 		}
 		return res
 	}
-	t.Fatalf("nothing at %s posts to %s: %s\n%s", page.Request.URL.Redacted(), path, page.Status, text(t, page))
+	t.Fatalf("nothing at %s is sent to %s: %s\n%s", page.Request.URL.Redacted(), path, page.Status, text(t, page))
 	return nil
 }
 
