@@ -142,7 +142,7 @@ func TestLogoutWithTheOwnSessionsHintNeedsNoWord(t *testing.T) {
 
 // As long a state as is taken comes back, also of characters that JSON may write
 // as six.
-func TestLogoutBringsTheLongestStateBack(t *testing.T) {
+func TestLogoutBringsTheWholeStateBack(t *testing.T) {
 	h := open(t, options{})
 	for _, state := range []string{strings.Repeat("<", 2048), strings.Repeat("\"", 2048), strings.Repeat("é", 1024)} {
 		b := h.signedIn("alex")

@@ -80,7 +80,7 @@ func TestBrowserKeepsTheFocusOnItsQuestion(t *testing.T) {
 }
 
 // Whatever users call their devices, an administrator reaches every button.
-func TestLongNamesLeaveTheAdministratorsListWhole(t *testing.T) {
+func TestEndlessNamesLeaveTheAdministratorsListWhole(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t, "")
 	user := openBrowser(t, browserOptions{})
